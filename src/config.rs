@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::RandomState;
 use crate::base::error::BuildError;
 use crate::base::mode::Maintenance;
+use crate::base::sync;
 use crate::cache::{Cache, KnownMissing, MAX_RESERVED, Parts, Weigher};
 use crate::engine::evict::Evictor;
 use crate::engine::history::RemovalHistory;
@@ -392,7 +393,7 @@ where
     /// If the factory of a [custom policy](Policy::custom) panics, or the policy's method
     /// [`accesses`](crate::policy::EvictionPolicy::accesses).
     pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = sync::cores();
         let partitions = self.check(cores)?;
         self.time.check()?;
         if let Some(listener) = &self.listener {

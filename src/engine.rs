@@ -174,7 +174,7 @@ pub(crate) struct Engine<K, V> {
     /// Whether a bound is 0.
     stores_nothing: AtomicBool,
     /// The first bucket that may not be open yet.
-    opened: CachePadded<AtomicUsize>,
+    opened: AtomicUsize,
     pub(crate) brought_forward: BroughtForward,
     pub(crate) timing: Timing,
     /// For explanations of misses, if they were asked for.
@@ -296,9 +296,9 @@ impl<K, V> Engine<K, V> {
             partitions,
             counters: Stripes::new((cores * 4).max(8)),
             load_times: histograms.load_times.then(|| Box::new(TimeHistogram::of_load_times())),
-            linked: CachePadded::new(AtomicUsize::new(0)),
+            linked: CachePadded::default(),
             stores_nothing: AtomicBool::new(capacity == 0),
-            opened: CachePadded::new(AtomicUsize::new(1)),
+            opened: AtomicUsize::new(1),
             brought_forward: BroughtForward::new(),
             timing,
             history,

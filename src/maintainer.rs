@@ -2,11 +2,12 @@
 //!
 //! It applies events and frees garbage where writers do not, and advances the epoch while garbage waits.
 //! Its roster says which caches have something to do, so idle caches cost nothing, however many there
-//! are. The state of a cache's [`Attendance`]:
+//! are. The first notification of a cache puts it on the roster, so a cache that was never used is not
+//! there, and starts no thread. The state of a cache's [`Attendance`]:
 //!
 //! | state | meaning | left by |
 //! |---|---|---|
-//! | `AWAITED` | the thread visits the cache now, or will within a millisecond; also before the cache is registered, when the thread does not know it | the thread, when a visit found nothing more to do; a thread that dies, or that cannot be started |
+//! | `AWAITED` | the thread visits the cache now, or will within a millisecond; also before the cache is registered, when nothing can be done for it | `register`; the thread, when a visit found nothing more to do; a thread that dies, or that cannot be started |
 //! | `IDLE` | there is nothing to do until a caller notifies the thread, or the cache's next timer is due | `notify`, which puts the cache on the thread's list; the thread, when the timer is due |
 //!
 //! The thread sleeps when its list is empty. It checks the list and notes that it sleeps under the
@@ -30,7 +31,7 @@ use crate::base::reentrancy::{self, Scope};
 #[cfg(all(unix, not(larder_loom)))]
 use crate::base::sync::FORK_PATIENCE;
 use crate::base::sync::thread::{self, Thread};
-use crate::base::sync::{self, AtomicU8, Mutex, Ordering, const_unless_loom};
+use crate::base::sync::{self, AtomicU8, AtomicU64, Mutex, Ordering, const_unless_loom};
 use crate::memory;
 
 /// A cache, or a periodic task, that the thread visits.
@@ -62,10 +63,12 @@ pub(crate) struct WakeState {
     registration: OnceLock<RosterKey>,
 }
 
-/// Which roster a cache is on, and its number there.
+/// Which roster a cache is on, or will be once the thread is notified of it, and its number there.
 struct RosterKey {
     maintainer: &'static Maintainer,
-    id: u64,
+    cache: Weak<dyn Maintained>,
+    /// 0 before the cache is on the roster. Written under the roster's lock.
+    id: AtomicU64,
 }
 
 impl Attendance {
@@ -89,8 +92,11 @@ impl Attendance {
 
 impl Drop for Attendance {
     fn drop(&mut self) {
-        if let Some(RosterKey { maintainer, id }) = self.0.registration.get() {
-            maintainer.forget(*id);
+        let Some(RosterKey { maintainer, id, .. }) = self.0.registration.get() else { return };
+        // Relaxed: all notifications happen before the end of the cache.
+        let id = id.load(Ordering::Relaxed);
+        if id > 0 {
+            maintainer.forget(id);
         }
     }
 }
@@ -98,7 +104,7 @@ impl Drop for Attendance {
 impl WakeState {
     /// As [`Attendance::notify`].
     #[inline]
-    pub(crate) fn notify(&self) {
+    pub(crate) fn notify(self: &Arc<Self>) {
         // SeqCst: after the caller's change to its buffer (module head).
         if self.state.load(Ordering::SeqCst) == IDLE {
             self.wake();
@@ -106,11 +112,12 @@ impl WakeState {
     }
 
     #[cold]
-    fn wake(&self) {
-        if let Some(RosterKey { maintainer, id }) = self.registration.get() {
-            let mut roster = sync::lock(&maintainer.roster);
-            roster.note_awaited(*id);
-            roster.wake_thread(maintainer);
+    fn wake(self: &Arc<Self>) {
+        if let Some(key) = self.registration.get() {
+            let mut roster = sync::lock(&key.maintainer.roster);
+            let id = roster.enter(key, self);
+            roster.note_awaited(id);
+            roster.wake_thread(key.maintainer);
         }
     }
 
@@ -156,7 +163,7 @@ struct RosterEntry {
     timer: Option<Instant>,
 }
 
-/// Puts a cache on the roster, and starts the thread if there is none.
+/// Lets the thread be notified of a cache, whose first notification puts it on the roster.
 #[cfg(not(larder_loom))]
 pub(crate) fn register(cache: Weak<dyn Maintained>, attendance: &Attendance) {
     MAINTAINER.register(cache, attendance);
@@ -250,16 +257,11 @@ impl Maintainer {
     }
 
     pub(crate) fn register(&'static self, cache: Weak<dyn Maintained>, attendance: &Attendance) {
-        let mut roster = sync::lock(&self.roster);
-        roster.last_id += 1;
-        let id = roster.last_id;
-        roster
-            .members
-            .insert(id, RosterEntry { cache, wake_state: attendance.wake_state(), timer: None });
+        let key = RosterKey { maintainer: self, cache, id: AtomicU64::new(0) };
         // Set once, here, before the cache can be found idle.
-        let _ = attendance.0.registration.set(RosterKey { maintainer: self, id });
-        roster.awaited.push(id);
-        roster.wake_thread(self);
+        let _ = attendance.0.registration.set(key);
+        // SeqCst: as all accesses to the state. Nothing waits yet.
+        attendance.0.state.store(IDLE, Ordering::SeqCst);
     }
 
     fn forget(&'static self, id: u64) {
@@ -393,6 +395,20 @@ enum Next {
 }
 
 impl Roster {
+    /// Puts a cache on the roster, unless it is there; returns its number.
+    fn enter(&mut self, key: &RosterKey, wake_state: &Arc<WakeState>) -> u64 {
+        // Relaxed: under the lock.
+        let id = key.id.load(Ordering::Relaxed);
+        if id > 0 {
+            return id;
+        }
+        self.last_id += 1;
+        let (cache, wake_state) = (Weak::clone(&key.cache), Arc::clone(wake_state));
+        self.members.insert(self.last_id, RosterEntry { cache, wake_state, timer: None });
+        key.id.store(self.last_id, Ordering::Relaxed);
+        self.last_id
+    }
+
     fn member(&self, id: u64) -> Option<(Arc<dyn Maintained>, Arc<WakeState>)> {
         let member = self.members.get(&id)?;
         Some((member.cache.upgrade()?, Arc::clone(&member.wake_state)))
@@ -537,6 +553,7 @@ mod tests {
         fn register(self: &Arc<Self>, maintainer: &'static Maintainer) {
             let weak: Weak<Self> = Arc::downgrade(self);
             maintainer.register(weak, &self.attendance);
+            self.attendance.notify();
         }
     }
 
@@ -599,6 +616,24 @@ mod tests {
             .expect("the thread never visits the second cache");
         drop((first, second));
         await_end(maintainer);
+    }
+
+    #[test]
+    fn a_cache_that_is_never_notified_of_is_on_no_roster_and_starts_no_thread() {
+        let maintainer = maintainer();
+        let (probe, visited, command) = Probe::new();
+        let weak: Weak<Probe> = Arc::downgrade(&probe);
+        maintainer.register(weak, &probe.attendance);
+        {
+            let roster = sync::lock(&maintainer.roster);
+            assert!(roster.members.is_empty() && roster.thread.is_none());
+        }
+        drop(command);
+        probe.attendance.notify();
+        visited.recv().expect("the first notification starts the thread");
+        drop(probe);
+        await_end(maintainer);
+        assert!(sync::lock(&maintainer.roster).members.is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use crate::base::hash::KeyHash;
+use crate::base::lazy_box::LazyBox;
 use loom::cell::UnsafeCell;
 use loom::thread::Thread;
 
@@ -93,6 +94,14 @@ impl Drop for Keep {
     }
 }
 
+/// An empty table that has its first buckets. Models of tables that do not have them begin with
+/// [`FreshMap`].
+fn table<K, V>() -> Table<K, V> {
+    let table = Table::new(0);
+    table.grow_for(1);
+    table
+}
+
 /// A table.
 pub struct Map {
     table: Table<u64, Watched>,
@@ -101,7 +110,7 @@ pub struct Map {
 
 impl Default for Map {
     fn default() -> Self {
-        Self { table: Table::new(0), keep: Keep::default() }
+        Self { table: table(), keep: Keep::default() }
     }
 }
 
@@ -206,6 +215,44 @@ impl Map {
     }
 }
 
+/// A table that has no bucket of its own yet: its first insertion adds them.
+pub struct FreshMap(Map);
+
+impl Default for FreshMap {
+    fn default() -> Self {
+        Self(Map { table: Table::new(0), keep: Keep::default() })
+    }
+}
+
+impl std::ops::Deref for FreshMap {
+    type Target = Map;
+
+    fn deref(&self) -> &Map {
+        &self.0
+    }
+}
+
+/// A value that is made when it is first needed.
+pub struct LazyValue(LazyBox<Watched>);
+
+impl Default for LazyValue {
+    fn default() -> Self {
+        Self(LazyBox::new())
+    }
+}
+
+impl LazyValue {
+    /// What it holds, if it was made.
+    pub fn get(&self) -> Option<u64> {
+        self.0.get().map(Watched::read)
+    }
+
+    /// What it holds, which is `value` if it was not made.
+    pub fn get_or_make(&self, value: u64) -> u64 {
+        self.0.get_or_make(|| Watched::new(value)).read()
+    }
+}
+
 type Found = Entry<u64, Watched>;
 
 /// A table with a write buffer whose slots are claimed ahead of their events.
@@ -217,7 +264,7 @@ pub struct Ordered {
 
 impl Default for Ordered {
     fn default() -> Self {
-        Self { table: Table::new(0), buffer: WriteBuffer::new(SLOTS), keep: Keep::default() }
+        Self { table: table(), buffer: WriteBuffer::new(SLOTS), keep: Keep::default() }
     }
 }
 
@@ -400,7 +447,7 @@ impl Default for MaintainerModel {
 }
 
 impl MaintainerModel {
-    /// Registers a new cache with the maintainer, which starts the thread if there is none. Only
+    /// Registers a new cache with the maintainer; the first event starts the thread if there is none. Only
     /// the calling thread may await the events that are applied.
     pub fn register(self) -> CacheModel {
         let model = CacheModel {

@@ -65,6 +65,7 @@ impl Periodic {
         sync::lock(&periodic.state).next_ns = periodic.now_ns().saturating_add(interval_ns);
         let weak: Weak<Self> = Arc::downgrade(&periodic);
         maintainer::register(weak, &periodic.attendance);
+        periodic.attendance.notify();
         periodic
     }
 

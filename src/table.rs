@@ -442,7 +442,7 @@ impl<K, V> Table<K, V> {
         unsafe { self.list.open_from(from, count.min(STEP)) }
     }
 
-    /// The number of buckets in use.
+    /// The number of buckets in use; 1 as long as nothing was inserted.
     pub(crate) fn buckets(&self) -> usize {
         self.list.buckets()
     }

@@ -39,6 +39,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use crate::base::lazy_box::LazyBox;
 use crate::base::sync::{self, AtomicBool, Mutex, Ordering};
 
 /// How many tags an entry may carry.
@@ -64,7 +65,8 @@ pub(crate) struct TagSet([Option<Arc<Tag>>; MAX_TAGS]);
 
 /// All live generations of a cache's tags, each held by at least one entry.
 pub(crate) struct Tags {
-    shards: Box<[TagShard]>,
+    /// Made for the first tag.
+    shards: LazyBox<[TagShard; SHARDS]>,
     hasher: ahash::RandomState,
 }
 
@@ -73,15 +75,16 @@ type TagShard = Mutex<HashMap<Box<str>, Weak<Tag>, ahash::RandomState>>;
 impl Tags {
     pub(crate) fn new() -> Arc<Self> {
         let hasher = ahash::RandomState::new();
-        let shard = || Mutex::new(HashMap::with_hasher(hasher.clone()));
-        Arc::new(Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), hasher })
+        let shards = LazyBox::new_unless_loom(|| new_shards(&hasher));
+        Arc::new(Self { shards, hasher })
     }
 
     fn shard(&self, name: &str) -> &TagShard {
+        let shards = self.shards.get_or_make(|| new_shards(&self.hasher));
         #[expect(clippy::cast_possible_truncation, reason = "a few bits are wanted")]
         let hash = self.hasher.hash_one(name) as usize;
         // Not the bits that choose a bucket in the shard's map.
-        &self.shards[(hash >> 16) % self.shards.len()]
+        &shards[(hash >> 16) % shards.len()]
     }
 
     /// The set of the live generations of these names; `None` if there are too many names. A name that
@@ -117,6 +120,9 @@ impl Tags {
 
     /// Ends the live generation of `name`. False if there is none.
     pub(crate) fn invalidate(&self, name: &str) -> bool {
+        if self.shards.get().is_none() {
+            return false;
+        }
         let mut shard = sync::lock(self.shard(name));
         let Some(tag) = shard.remove(name).and_then(|tag| tag.upgrade()) else { return false };
         // Under the lock, so that no entry is given a new generation while the old one still lives.
@@ -130,8 +136,12 @@ impl Tags {
 
     /// How many live generations there are.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| sync::lock(shard).len()).sum()
+        self.shards.get().into_iter().flatten().map(|shard| sync::lock(shard).len()).sum()
     }
+}
+
+fn new_shards(hasher: &ahash::RandomState) -> [TagShard; SHARDS] {
+    std::array::from_fn(|_| Mutex::new(HashMap::with_hasher(hasher.clone())))
 }
 
 impl Drop for Tag {

@@ -48,6 +48,7 @@ fn the_thread_does_not_sleep_on_a_cache_registered_during_its_round() {
     loom_tests::model(|| {
         let maintainer = MaintainerModel::default();
         let first = maintainer.register();
+        first.write(1);
         let second = maintainer.register();
         second.write(1);
         second.await_applied(1);
@@ -60,7 +61,10 @@ fn the_thread_does_not_sleep_on_a_cache_registered_during_its_round() {
 fn the_thread_ends_with_the_last_cache_and_starts_with_the_next() {
     loom_tests::model(|| {
         let maintainer = MaintainerModel::default();
-        maintainer.register().close();
+        let first = maintainer.register();
+        first.write(1);
+        first.await_applied(1);
+        first.close();
         let cache = maintainer.register();
         cache.write(1);
         cache.await_applied(1);

@@ -4,7 +4,7 @@
 //! changes that make a model fail.
 #![cfg(larder_loom)]
 
-use larder::model::Map;
+use larder::model::{FreshMap, Map};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::two;
@@ -19,6 +19,33 @@ fn insert_publishes_its_value() {
             assert!(added);
             assert!(seen.is_none_or(|value| value == 10));
             assert_eq!(map.get(1), Some(10));
+        },
+    );
+}
+
+#[test]
+fn the_first_entry_is_found_whole() {
+    two::<FreshMap, _, _>(
+        |_| {},
+        |map| map.insert_if_absent(1, 10),
+        |map| (map.get(1), map.remove(1)),
+        |map, added, (seen, removed)| {
+            assert!(added);
+            assert!(seen.is_none_or(|value| value == 10));
+            assert_eq!(map.get(1), if removed.is_some() { None } else { Some(10) });
+        },
+    );
+}
+
+#[test]
+fn two_first_entries_are_both_in_the_table() {
+    two::<FreshMap, _, _>(
+        |_| {},
+        |map| (map.insert_if_absent(0, 10), map.get(0)),
+        |map| (map.insert_if_absent(1, 20), map.get(1)),
+        |map, first, second| {
+            assert_eq!((first, second), ((true, Some(10)), (true, Some(20))));
+            assert_eq!((map.get(0), map.get(1), map.keys().len()), (Some(10), Some(20), 2));
         },
     );
 }

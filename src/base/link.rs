@@ -8,7 +8,7 @@
 
 use std::ptr::{self, NonNull};
 
-use crate::base::sync::{AtomicPtr, Ordering};
+use crate::base::sync::{AtomicPtr, Ordering, const_unless_loom};
 
 /// In the link of an entry: the entry itself has left the table, and the word never changes again.
 const DELETED: usize = 0b001;
@@ -28,7 +28,7 @@ impl LinkWord {
 
     /// The end of the list. It has the tag of a bucket head, so that one test ends every walk.
     #[inline]
-    pub(crate) fn end() -> Self {
+    pub(crate) const fn end() -> Self {
         Self(ptr::without_provenance_mut(HEAD))
     }
 
@@ -111,10 +111,12 @@ impl Link {
         Self(AtomicPtr::new(LinkWord::UNCLAIMED.0))
     }
 
-    /// The link of an entry that is not in the list yet.
-    #[inline]
-    pub(crate) fn end() -> Self {
-        Self(AtomicPtr::new(LinkWord::end().0))
+    const_unless_loom! {
+        /// A link to nothing: that of an entry that is not in the list yet.
+        #[inline]
+        pub(crate) fn end() -> Self {
+            Self(AtomicPtr::new(LinkWord::end().0))
+        }
     }
 
     /// Acquire: makes visible what was written to the pointee before it was published; pairs with

@@ -2,7 +2,8 @@
 //!
 //! Each thread with a small number owns a stripe, and counts by a plain load and store. All other threads
 //! share the last stripe, and count by atomic addition. The next owner of a stripe sees the counts of the
-//! previous one, because threads pass their numbers on under a lock.
+//! previous one, because threads pass their numbers on under a lock. A stripe takes no memory before
+//! something is counted in it.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
+use crate::base::lazy_box::LazyBox;
 use crate::base::sync::{AtomicU64, Ordering};
 
 /// What threads count as it happens. Maintenance counts the rest, such as evictions.
@@ -72,32 +74,57 @@ const _: () = {
     }
 };
 
+type Stripe = CachePadded<[AtomicU64; COUNTERS]>;
+
+/// The number of stripes whose places exist from the start.
+const FEW: usize = 4;
+
 pub(crate) struct Stripes {
-    /// The last one is shared by all threads without a stripe of their own.
-    stripes: Box<[CachePadded<[AtomicU64; COUNTERS]>]>,
+    /// Those of the threads with the lowest numbers.
+    few: [LazyBox<Stripe>; FEW],
+    /// All others. The last one is shared by all threads without a stripe of their own.
+    more: LazyBox<Box<[LazyBox<Stripe>]>>,
+    /// The threads with numbers below this have a stripe of their own.
+    threads: usize,
 }
 
 impl Stripes {
-    /// Makes a stripe for each thread with a number below `threads`, and the shared one.
+    /// Stripes for the threads with numbers below `threads`, and the shared one.
     pub(crate) fn new(threads: usize) -> Self {
-        Self { stripes: std::iter::repeat_with(Default::default).take(threads + 1).collect() }
+        let threads = threads.max(FEW);
+        Self {
+            few: std::array::from_fn(|_| new_stripe()),
+            more: LazyBox::new_unless_loom(|| new_stripes(threads + 1 - FEW)),
+            threads,
+        }
     }
 
     /// Adds to `counter` for the thread of that number.
     #[inline]
     pub(crate) fn add(&self, thread: usize, counter: Counter, amount: u64) {
-        let shared = self.stripes.len() - 1;
-        if thread < shared {
-            let count = &self.stripes[thread][counter as usize];
+        let stripe = match self.few.get(thread) {
+            Some(stripe) => stripe,
+            None => self.later_stripe(thread),
+        };
+        let count = &stripe.get_or_make(Stripe::default)[counter as usize];
+        if thread < self.threads {
             // A load and a store suffice, because only this thread writes the stripe.
             count.store(count.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
         } else {
-            self.stripes[shared][counter as usize].fetch_add(amount, Ordering::Relaxed);
+            count.fetch_add(amount, Ordering::Relaxed);
         }
     }
 
+    /// The stripe of a thread that is not one of the first.
+    fn later_stripe(&self, thread: usize) -> &LazyBox<Stripe> {
+        let more = self.more.get_or_make(|| new_stripes(self.threads + 1 - FEW));
+        &more[thread.min(self.threads) - FEW]
+    }
+
     pub(crate) fn sum(&self, counter: Counter) -> u64 {
-        self.stripes.iter().map(|stripe| stripe[counter as usize].load(Ordering::Relaxed)).sum()
+        let more = self.more.get().into_iter().flatten();
+        let used = self.few.iter().chain(more).filter_map(LazyBox::get);
+        used.map(|stripe| stripe[counter as usize].load(Ordering::Relaxed)).sum()
     }
 
     /// Adds each counter to its field, except for hits and misses: the cache adds those if it counts them.
@@ -129,6 +156,14 @@ impl Stripes {
             *field += self.sum(counter);
         }
     }
+}
+
+fn new_stripe() -> LazyBox<Stripe> {
+    LazyBox::new_unless_loom(Stripe::default)
+}
+
+fn new_stripes(count: usize) -> Box<[LazyBox<Stripe>]> {
+    std::iter::repeat_with(new_stripe).take(count).collect()
 }
 
 /// What a cache has done since it was built. All counts only grow.

@@ -164,3 +164,18 @@ pub(crate) fn snooze_or_nap(backoff: &Backoff) {
 pub(crate) fn nap() {
     sleep(std::time::Duration::from_micros(50));
 }
+
+/// The number of threads that the machine runs at once. The system is asked once, because its answer takes
+/// longer than building a cache: on Linux it reads files. Two threads may both ask at first.
+pub(crate) fn cores() -> usize {
+    // One of the standard library, which models do not watch; it is a plain cached number.
+    static CORES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    match CORES.load(Ordering::Relaxed) {
+        0 => {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            CORES.store(cores, Ordering::Relaxed);
+            cores
+        }
+        cores => cores,
+    }
+}

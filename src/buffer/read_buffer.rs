@@ -14,14 +14,17 @@
 //! The part of the hash identifies a record whose entry has left and whose node id another entry has
 //! taken over.
 //!
+//! A stripe takes no memory before something is recorded in it.
+//!
 //! # Orderings
-//! All are relaxed: a record is one word, and it leads only to the partition's own node map, which
-//! is under the partition's lock.
+//! All of a stripe are relaxed: a record is one word, and it leads only to the partition's own node map,
+//! which is under the partition's lock. A stripe itself is published by its [`LazyBox`].
 #![forbid(unsafe_code)]
 
 use crossbeam_utils::CachePadded;
 
 use crate::base::hash::KeyHash;
+use crate::base::lazy_box::LazyBox;
 use crate::base::node_id::NodeId;
 use crate::base::sync::{AtomicU64, AtomicUsize, Ordering};
 
@@ -32,7 +35,7 @@ const SLOTS: usize = 2;
 
 /// A bounded, lossy ring of non-zero words in stripes, of which a [`ReadBuffer`] is made.
 pub(crate) struct StripedRing<const SLOTS: usize> {
-    stripes: Box<[CachePadded<Stripe<SLOTS>>]>,
+    stripes: Box<[LazyBox<CachePadded<RingStripe<SLOTS>>>]>,
 }
 
 /// What happened to a record.
@@ -47,7 +50,7 @@ pub(crate) enum Offer {
 /// The read buffer of one partition.
 pub(crate) struct ReadBuffer(StripedRing<SLOTS>);
 
-struct Stripe<const SLOTS: usize> {
+struct RingStripe<const SLOTS: usize> {
     /// The slot of the next record; wraps around.
     tail: AtomicUsize,
     /// The slot of the oldest record; only maintenance moves it.
@@ -59,20 +62,15 @@ impl<const SLOTS: usize> StripedRing<SLOTS> {
     /// `stripes` must be a power of two.
     pub(crate) fn new(stripes: usize) -> Self {
         debug_assert!(stripes.is_power_of_two());
-        let stripe = || {
-            CachePadded::new(Stripe {
-                tail: AtomicUsize::new(0),
-                head: AtomicUsize::new(0),
-                slots: std::array::from_fn(|_| AtomicU64::new(0)),
-            })
-        };
+        let stripe = || LazyBox::new_unless_loom(RingStripe::new);
         Self { stripes: std::iter::repeat_with(stripe).take(stripes).collect() }
     }
 
-    /// Records a word for the thread with this number. Wait-free.
+    /// Records a word for the thread with this number. Wait-free, apart from the allocation of a stripe.
     #[inline]
     pub(crate) fn offer(&self, thread: usize, word: u64) -> Offer {
         let stripe = &self.stripes[thread & (self.stripes.len() - 1)];
+        let stripe = stripe.get_or_make(RingStripe::new);
         let tail = stripe.tail.load(Ordering::Relaxed);
         let slot = &stripe.slots[tail % SLOTS];
         if slot.load(Ordering::Relaxed) != 0 {
@@ -87,14 +85,15 @@ impl<const SLOTS: usize> StripedRing<SLOTS> {
 
     /// The number of bytes that the stripes take.
     pub(crate) fn bytes(&self) -> usize {
-        size_of_val(&*self.stripes)
+        let used = self.stripes.iter().filter_map(LazyBox::get);
+        size_of_val(&*self.stripes) + used.map(size_of_val).sum::<usize>()
     }
 
     /// Takes every word out, the oldest of each stripe first. Only one caller may do so at a time.
     /// Words that racing offers have left in a stripe that looks empty come out with that stripe's
     /// next word.
     pub(crate) fn drain(&self, mut accept: impl FnMut(u64)) {
-        for stripe in &self.stripes {
+        for stripe in self.stripes.iter().filter_map(LazyBox::get) {
             let tail = stripe.tail.load(Ordering::Relaxed);
             let head = stripe.head.load(Ordering::Relaxed);
             // A word in the slot of the next record would make all further offers fail.
@@ -116,13 +115,24 @@ impl<const SLOTS: usize> StripedRing<SLOTS> {
     }
 }
 
+impl<const SLOTS: usize> RingStripe<SLOTS> {
+    fn new() -> CachePadded<Self> {
+        CachePadded::new(Self {
+            tail: AtomicUsize::new(0),
+            head: AtomicUsize::new(0),
+            slots: std::array::from_fn(|_| AtomicU64::new(0)),
+        })
+    }
+}
+
 impl ReadBuffer {
     /// `stripes` must be a power of two.
     pub(crate) fn new(stripes: usize) -> Self {
         Self(StripedRing::new(stripes))
     }
 
-    /// Records an access to `node` by the thread with this number. Wait-free.
+    /// Records an access to `node` by the thread with this number. Wait-free, apart from the allocation of a
+    /// stripe.
     #[inline]
     pub(crate) fn offer(&self, thread: usize, node: NodeId, hash: KeyHash) -> Offer {
         match self.0.offer(thread, record(node, hash)) {
@@ -199,9 +209,10 @@ mod tests {
     #[test]
     fn half_full_is_reported_once_each_time_a_stripe_fills() {
         let ring: StripedRing<8> = StripedRing::new(1);
-        assert!((64..1024).contains(&ring.bytes()), "{} bytes for 8 words", ring.bytes());
+        assert_eq!(ring.bytes(), size_of::<usize>(), "nothing is recorded yet");
         for _ in 0..3 {
             let offers: Vec<_> = (1..=9).map(|word| ring.offer(0, word)).collect();
+            assert!((64..1024).contains(&ring.bytes()), "{} bytes for 8 words", ring.bytes());
             for (at, offer) in offers.iter().enumerate() {
                 let expected = match at {
                     3 => Offer::HalfFull,

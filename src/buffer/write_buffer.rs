@@ -12,6 +12,8 @@
 //!           second: the replaced entry     (kind `VOID`: no entry; the claim was dropped)
 //! ```
 //!
+//! The slots take no memory before something is pushed or claimed.
+//!
 //! `live` shares its word with the position, which every push has to change anyway. So `len` costs
 //! no write of its own.
 //!
@@ -150,8 +152,9 @@ pub(crate) struct Full;
 
 pub(crate) struct WriteBuffer {
     state: CachePadded<AtomicU64>,
-    /// The number of slots popped so far; wraps around. Only the drainer writes it.
-    head: CachePadded<AtomicU32>,
+    /// The number of slots popped so far; wraps around. Only the drainer writes it. What follows is read
+    /// together with it, and never written.
+    head: AtomicU32,
     /// A power of two of slots, at least `room`.
     slots: Box<[EventSlot]>,
     /// How many slots may be in use.
@@ -173,7 +176,7 @@ impl WriteBuffer {
         };
         Self {
             state: CachePadded::new(AtomicU64::new(0)),
-            head: CachePadded::new(AtomicU32::new(0)),
+            head: AtomicU32::new(0),
             slots: std::iter::repeat_with(slot).take(room.next_power_of_two() as usize).collect(),
             room,
         }

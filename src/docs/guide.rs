@@ -41,9 +41,11 @@
 //! - Every cache has a bound, on [entries](crate::Builder::capacity), on
 //!   [weight](crate::Builder::max_weight), or on both. A bound of 0 switches the cache off: it stores
 //!   nothing.
-//! - One maintenance thread serves all caches of the process. It sleeps while there is nothing to do.
-//!   With [`Maintenance::Inline`](crate::Maintenance::Inline) there is none: every call does its own
+//! - One maintenance thread serves all caches of the process. The first change of a cache starts it, and it sleeps
+//!   while there is nothing to do. With [`Maintenance::Inline`](crate::Maintenance::Inline) there is none: every call does its own
 //!   work, and the bounds hold whenever a call returns.
+//! - A program may have many caches. One that was never changed takes at most 4 KiB, and what more it needs grows
+//!   with its entries and with the threads that use it, not with the cores of the machine.
 //! - Calls do no I/O of their own and wait for other threads only briefly, so you can make them from
 //!   async code. Your own code can make them slow: a listener that takes long needs an
 //!   [executor](crate::Listener::executor), and a loader in async code has to be a future, for which there are

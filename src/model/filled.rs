@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Keep, Watched};
+use super::{Keep, Watched, table};
 use crate::base::hash::KeyHash;
 use crate::engine::fills::{Fills, OpenFill};
 use crate::reclaim::pin;
@@ -21,7 +21,7 @@ pub struct Begun(OpenFill<()>);
 
 impl Default for Filled {
     fn default() -> Self {
-        Self { table: Table::new(0), fills: Fills::new(), keep: Keep::default() }
+        Self { table: table(), fills: Fills::new(), keep: Keep::default() }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Keep, Watched};
+use super::{Keep, Watched, table};
 use crate::base::hash::KeyHash;
 use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
 use crate::engine::fills::{Fills, OpenFill};
@@ -28,7 +28,7 @@ pub struct Boarded(Leader<u64, u64>);
 impl Default for Flying {
     fn default() -> Self {
         let (row, loads) = (Mutex::new(0), AtomicUsize::new(0));
-        Self { table: Table::new(0), fills: Fills::new(), row, loads, keep: Keep::default() }
+        Self { table: table(), fills: Fills::new(), row, loads, keep: Keep::default() }
     }
 }
 

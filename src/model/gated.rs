@@ -2,7 +2,7 @@
 
 use loom::cell::UnsafeCell;
 
-use super::{Keep, Watched};
+use super::{Keep, Watched, table};
 use crate::base::hash::KeyHash;
 use crate::entry::EntryPtr;
 use crate::listener::Gates;
@@ -26,7 +26,7 @@ unsafe impl Sync for Gated {}
 impl Default for Gated {
     fn default() -> Self {
         Self {
-            table: Table::new(0),
+            table: table(),
             gates: Gates::new(),
             notified: UnsafeCell::new(Vec::new()),
             keep: Keep::default(),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Keep, Watched};
+use super::{Keep, Watched, table};
 use crate::base::hash::KeyHash;
 use crate::entry::Deadline;
 use crate::entry::{DeadlineSpec, EntryPtr, Owned};
@@ -20,7 +20,7 @@ pub struct Tagged {
 
 impl Default for Tagged {
     fn default() -> Self {
-        Self { table: Table::new(0), tags: Tags::new(), keep: Keep::default() }
+        Self { table: table(), tags: Tags::new(), keep: Keep::default() }
     }
 }
 

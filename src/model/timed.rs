@@ -1,6 +1,6 @@
 //! Entries with deadlines.
 
-use super::{Keep, Watched};
+use super::{Keep, Watched, table};
 use crate::base::hash::KeyHash;
 use crate::entry::{BroughtForward, Deadline, Grace};
 use crate::entry::{DeadlineSpec, EntryPtr, Owned};
@@ -20,7 +20,7 @@ pub struct Timed {
 impl Default for Timed {
     fn default() -> Self {
         let brought_forward = BroughtForward::new();
-        Self { table: Table::new(0), keep: Keep::default(), brought_forward, grace: Grace::NONE }
+        Self { table: table(), keep: Keep::default(), brought_forward, grace: Grace::NONE }
     }
 }
 

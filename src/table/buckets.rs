@@ -1,4 +1,4 @@
-//! The array of bucket heads: grows by doubling, never moves.
+//! The array of bucket heads: made for the first entry, grows by doubling, never moves.
 //!
 //! Segment 0 holds the first `n` buckets, segment `s` the buckets `n << (s - 1) .. n << s`, so
 //! adding a segment doubles the array. The operating system commits a large segment page by page
@@ -6,12 +6,29 @@
 //! 0 is therefore made for all entries that the cache may need, which spares lookups the directory
 //! of segments; the buckets in use still grow from 16. If the number is unknown or very large,
 //! segment 0 has 32 MiB.
+//!
+//! Before the first entry is inserted, there is no segment. The array then has one bucket, which is that
+//! of all empty arrays of the process ([`with_nothing`]); nothing is ever linked there, since an insertion
+//! adds segment 0 first ([`Buckets::prepare`]):
+//!
+//! | `root` | `first` | `mask` | state |
+//! |---|---|---|---|
+//! | null | the empty bucket | 0 | nothing was inserted |
+//! | set | either | 0 | threads are adding segment 0: each that comes by takes the same steps from `root` on |
+//! | set | segment 0 | at least `INITIAL_BITS` ones | from then on |
+//!
+//! # Orderings
+//! - `root`: set by a compare-and-swap with acquire-release, and read with acquire by the other threads that
+//!   add segment 0. It publishes the zeroed heads to them.
+//! - `first`: stored with release once `root` is set, and loaded with acquire by each lookup, which may have
+//!   read a mask of 0 and so has acquired nothing by that. Model: `table::the_first_entry_is_found_whole`.
+//! - `mask`: raised with acquire-release, loaded with acquire.
 
 use std::alloc::{self, Layout};
 use std::ptr::{self, NonNull};
 
 use crate::base::link::{Link, LinkWord};
-use crate::base::sync::{AtomicPtr, AtomicUsize, Ordering};
+use crate::base::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use crate::memory::{self, zeroed};
 
 /// The number of buckets in use at first, as a power of two.
@@ -38,51 +55,100 @@ const SEGMENTS: usize = (MAX_BITS - INITIAL_BITS) as usize + 1;
 // The last one ends with the last bucket.
 const _: () = assert!((1_u64 << INITIAL_BITS) << (SEGMENTS - 1) == 1 << MAX_BITS);
 
+/// What is aligned to this has so many low bits for a number: the exponent of segment 0.
+const ROOT_ALIGN: usize = 64;
+
+const _: () =
+    assert!((MAX_FIRST_BITS as usize) < ROOT_ALIGN && (INITIAL_BITS as usize) < ROOT_ALIGN);
+
 pub(super) struct Buckets {
     /// Number of buckets in use minus one; a power of two minus one.
     mask: AtomicUsize,
-    /// The start of segment 0.
-    first: *mut Link,
-    /// The number of buckets of segment 0, and its exponent as a power of two.
-    first_len: usize,
-    first_bits: u32,
+    /// The start of segment 0, or the one bucket of an empty array.
+    first: AtomicPtr<Link>,
+    /// The number of buckets at `first`, and of segment 0 its exponent as a power of two.
+    first_len: AtomicUsize,
+    first_bits: AtomicU32,
     /// Each segment's start, moved back by the index of its first bucket: bucket `i` of segment
     /// `s` is `segments[s] + i`.
     segments: [AtomicPtr<Link>; SEGMENTS],
+    /// The start of segment 0 with its exponent in the low bits, which its alignment leaves free; null
+    /// while there is no segment. All that follows from it is stored by each thread that needs it.
+    root: AtomicPtr<Link>,
 }
-
-// SAFETY: `first` points to atomics that `self` owns.
-unsafe impl Send for Buckets {}
-// SAFETY: as above.
-unsafe impl Sync for Buckets {}
 
 impl Buckets {
     /// An array in which `expected` buckets lie in segment 0, if there is memory for them.
     pub(super) fn new(expected: usize) -> Self {
-        let mut first_bits = expected
+        let first_bits = expected
             .checked_next_power_of_two()
             .map(usize::trailing_zeros)
             .filter(|bits| *bits <= MAX_FIRST_BITS)
             .unwrap_or(USUAL_FIRST_BITS)
             .max(INITIAL_BITS);
-        let first = loop {
-            match allocate(first_bits, 0) {
-                Some(first) => break first,
-                // A smaller segment works too: the other buckets are found by the directory.
-                None if first_bits > INITIAL_BITS => first_bits -= 1,
-                None => alloc::handle_alloc_error(layout(first_bits, 0)),
-            }
-        };
-        let segments: [_; SEGMENTS] = std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
-        // Relaxed: nothing is shared yet.
-        segments[0].store(first, Ordering::Relaxed);
         Self {
-            mask: AtomicUsize::new((1 << INITIAL_BITS) - 1),
-            first,
-            first_len: 1 << first_bits,
-            first_bits,
-            segments,
+            mask: AtomicUsize::new(0),
+            first: AtomicPtr::new(with_nothing(|link| ptr::from_ref(link).cast_mut())),
+            first_len: AtomicUsize::new(1),
+            first_bits: AtomicU32::new(first_bits),
+            segments: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            root: AtomicPtr::new(ptr::null_mut()),
         }
+    }
+
+    /// Adds segment 0 unless it is there. Required before anything is linked. Lock-free.
+    #[inline]
+    pub(super) fn prepare(&self) {
+        if self.mask() == 0 {
+            self.add_first();
+        }
+    }
+
+    #[cold]
+    fn add_first(&self) {
+        // Acquire: pairs with the compare-and-swap below, in another thread.
+        let mut root = self.root.load(Ordering::Acquire);
+        if root.is_null() {
+            // Relaxed: another thread stores it only together with `root`, and then its own number counts.
+            let mut bits = self.first_bits.load(Ordering::Relaxed);
+            let start = loop {
+                match allocate(bits, 0) {
+                    Some(start) => break start,
+                    // A smaller segment works too: the other buckets are found by the directory.
+                    None if bits > INITIAL_BITS => bits -= 1,
+                    None => alloc::handle_alloc_error(layout(bits, 0)),
+                }
+            };
+            // SAFETY: bucket 0 of the segment that was just allocated.
+            unsafe { &*start }.set(LinkWord::end());
+            let made = start.map_addr(|address| address | bits as usize);
+            // AcqRel: publishes the heads; pairs with the acquire above, and with itself if another thread
+            // was first.
+            let added = self.root.compare_exchange(
+                ptr::null_mut(),
+                made,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            root = match added {
+                Ok(_) => made,
+                Err(other) => {
+                    free(bits, 0, start);
+                    other
+                }
+            };
+        }
+        let (start, bits) = parts_of_root(root);
+        // Relaxed: published by `mask`. Other threads store the same, perhaps later.
+        self.first_bits.store(bits, Ordering::Relaxed);
+        self.first_len.store(1 << bits, Ordering::Relaxed);
+        self.segments[0].store(start, Ordering::Relaxed);
+        // Release: publishes the heads to a thread that has read a mask of 0; pairs with `first_start`.
+        self.first.store(start, Ordering::Release);
+        let initial = (1 << INITIAL_BITS) - 1;
+        // AcqRel: publishes the rest; pairs with the acquire in `mask`. A failure means that another thread
+        // has raised it.
+        let _ = self.mask.compare_exchange(0, initial, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// Number of buckets minus one.
@@ -95,9 +161,11 @@ impl Buckets {
     /// The head of bucket `index`, which must not be above a mask read before.
     #[inline]
     pub(super) fn head(&self, index: usize) -> &Link {
-        if index < self.first_len {
-            // SAFETY: segment 0 has a bucket of this index, and lives as long as `self`.
-            return unsafe { &*self.first.wrapping_add(index) };
+        // Relaxed: with an index above 0, the caller's `mask` has acquired the length of segment 0. Index 0
+        // is below both lengths.
+        if index < self.first_len.load(Ordering::Relaxed) {
+            // SAFETY: `first_start` has a bucket of this index.
+            return unsafe { &*self.first_start().wrapping_add(index) };
         }
         self.later_head(index)
     }
@@ -105,17 +173,29 @@ impl Buckets {
     /// The word of that head.
     #[inline(always)]
     pub(super) fn word(&self, index: usize) -> LinkWord {
-        if index < self.first_len {
+        // Relaxed: as in `head`.
+        if index < self.first_len.load(Ordering::Relaxed) {
             // SAFETY: as in `head`.
-            return unsafe { &*self.first.wrapping_add(index) }.load();
+            return unsafe { &*self.first_start().wrapping_add(index) }.load();
         }
         self.later_head(index).load()
+    }
+
+    /// Where the buckets of segment 0 are, or the one bucket of an empty array. A bucket whose index is below
+    /// `first_len`, and not above a mask that the caller has read before, is there:
+    /// 1. Segment 0 has all of these, and lives as long as `self`.
+    /// 2. The bucket of empty arrays lives as long as the process. If it is returned, the mask was 0, and so
+    ///    is the index: a greater mask is raised after `first` is stored, and the caller has acquired it.
+    #[inline(always)]
+    fn first_start(&self) -> *const Link {
+        // Acquire: pairs with the release in `add_first`.
+        self.first.load(Ordering::Acquire)
     }
 
     /// The same as `head`, for a bucket outside of segment 0.
     #[cold]
     fn later_head(&self, index: usize) -> &Link {
-        let segment = segment_of(self.first_bits, index);
+        let segment = segment_of(self.first_bits(), index);
         // Relaxed: the caller's `mask` acquired the store that preceded the raising of the mask.
         let start = self.segments[segment].load(Ordering::Relaxed);
         // SAFETY:
@@ -146,13 +226,15 @@ impl Buckets {
     /// Doubles the array, unless another thread has done so since `mask` was read, the array is at
     /// its largest, or memory is short. With fewer buckets, lookups are slower but still correct.
     pub(super) fn double(&self, mask: usize) {
+        debug_assert_ne!(mask, 0, "segment 0 is there");
         if mask.count_ones() >= MAX_BITS {
             return;
         }
-        let segment = segment_of(self.first_bits, mask + 1);
+        let first_bits = self.first_bits();
+        let segment = segment_of(first_bits, mask + 1);
         // Acquire: as in `mask`; another thread may have stored the segment that the rest uses.
         if self.segments[segment].load(Ordering::Acquire).is_null() {
-            let Some(start) = allocate(self.first_bits, segment) else {
+            let Some(start) = allocate(first_bits, segment) else {
                 return;
             };
             // Release: publishes the zeroed heads; pairs with the acquire of `mask`, which the
@@ -164,7 +246,7 @@ impl Buckets {
                 Ordering::Acquire,
             );
             if added.is_err() {
-                free(self.first_bits, segment, start);
+                free(first_bits, segment, start);
             }
         }
         // This covers the buckets in use too, whose pages may still become huge pages later.
@@ -182,20 +264,50 @@ impl Buckets {
         self.segments[segment].load(Ordering::Relaxed).wrapping_add(index)
     }
 
+    /// The exponent of segment 0, which the caller's `mask` has acquired.
+    fn first_bits(&self) -> u32 {
+        self.first_bits.load(Ordering::Relaxed)
+    }
+
     fn first_index(&self, segment: usize) -> usize {
-        first_index(self.first_bits, segment)
+        first_index(self.first_bits(), segment)
     }
 }
 
 impl Drop for Buckets {
     fn drop(&mut self) {
+        let first_bits = self.first_bits();
         for (segment, start) in self.segments.iter().enumerate() {
             // Relaxed: every use of the array happens before `&mut self`.
             let start = start.load(Ordering::Relaxed);
             if !start.is_null() {
-                free(self.first_bits, segment, start);
+                free(first_bits, segment, start);
             }
         }
+    }
+}
+
+/// The start of segment 0 and its exponent.
+fn parts_of_root(root: *mut Link) -> (*mut Link, u32) {
+    #[expect(clippy::cast_possible_truncation, reason = "less than `ROOT_ALIGN`")]
+    let bits = (root.addr() % ROOT_ALIGN) as u32;
+    (root.map_addr(|address| address - address % ROOT_ALIGN), bits)
+}
+
+/// Calls `with` on the bucket of all empty arrays, to which nothing is ever linked.
+fn with_nothing<R>(with: impl FnOnce(&'static Link) -> R) -> R {
+    #[cfg(not(larder_loom))]
+    {
+        static NOTHING: Link = Link::end();
+        with(&NOTHING)
+    }
+    #[cfg(larder_loom)]
+    {
+        // An atomic of loom belongs to one run of a model.
+        loom::lazy_static! {
+            static ref NOTHING: Link = Link::end();
+        }
+        with(NOTHING.get())
     }
 }
 
@@ -214,6 +326,7 @@ fn len(first_bits: u32, segment: usize) -> usize {
 
 fn layout(first_bits: u32, segment: usize) -> Layout {
     Layout::array::<Link>(len(first_bits, segment))
+        .and_then(|layout| layout.align_to(if segment == 0 { ROOT_ALIGN } else { 1 }))
         .expect("at most 2^31 words of 8 bytes fit an isize")
 }
 
@@ -259,7 +372,11 @@ mod tests {
     fn every_head_knows_its_index_while_the_array_doubles() {
         for expected in [0, 256, 1 << 14] {
             let buckets = Buckets::new(expected);
+            assert_eq!(buckets.mask(), 0, "an empty array has one bucket");
+            assert!(buckets.word(0) == LinkWord::end());
+            buckets.prepare();
             assert_eq!(buckets.mask() + 1, 1 << INITIAL_BITS);
+            assert!(buckets.word(0) == LinkWord::end());
             while buckets.mask() < 4095 {
                 buckets.double(buckets.mask());
                 let mask = buckets.mask();

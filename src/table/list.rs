@@ -15,7 +15,7 @@
 //! | open | linked; walks start here | none |
 //!
 //! The ancestor of a head is the bucket of its index without the highest set bit; bucket 0 is open
-//! from the start. No thread waits for the claimer of a head: while the head is pending, walks
+//! from the start. Before the first insertion it is the only one, and belongs to no list (`buckets`). No thread waits for the claimer of a head: while the head is pending, walks
 //! start from the nearest open ancestor, which is slower but equally correct.
 //!
 //! # Linearization
@@ -89,9 +89,7 @@ enum SearchTarget {
 
 impl SplitList {
     pub(super) fn new(expected_buckets: usize) -> Self {
-        let buckets = Buckets::new(expected_buckets);
-        buckets.head(0).set(LinkWord::end());
-        Self { buckets }
+        Self { buckets: Buckets::new(expected_buckets) }
     }
 
     /// Looks in the bucket of `hash` for the live entry that `is_match` accepts.
@@ -167,6 +165,7 @@ impl SplitList {
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
         mut on_attempt: impl FnMut(AttemptStage<NonNull<Header>>) -> bool,
     ) -> Result<Option<NonNull<Header>>, Declined> {
+        self.buckets.prepare();
         // SAFETY: the caller owns `new`.
         let header = unsafe { new.as_ref() };
         loop {
@@ -214,6 +213,7 @@ impl SplitList {
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
         mut on_attempt: impl FnMut(AttemptStage<NonNull<Header>>) -> bool,
     ) -> Result<Option<NonNull<Header>>, Declined> {
+        self.buckets.prepare();
         // SAFETY: the caller owns `new`.
         let header = unsafe { new.as_ref() };
         loop {
@@ -520,13 +520,14 @@ impl SplitList {
         to
     }
 
-    /// The number of buckets.
+    /// The number of buckets; 1 as long as nothing was inserted.
     pub(super) fn buckets(&self) -> usize {
         self.buckets.mask() + 1
     }
 
     /// Doubles the number of buckets while it is below `buckets`.
     pub(super) fn grow_to(&self, buckets: usize) {
+        self.buckets.prepare();
         loop {
             let mask = self.buckets.mask();
             if mask + 1 >= buckets {
@@ -655,6 +656,8 @@ mod tests {
     #[test]
     fn buckets_double_until_they_are_enough_and_no_further() {
         let list = SplitList::new(0);
+        assert_eq!(list.buckets(), 1, "nothing was inserted");
+        list.grow_to(1);
         let first = list.buckets();
         assert!(first.is_power_of_two() && first > 1);
         for (wanted, expected) in

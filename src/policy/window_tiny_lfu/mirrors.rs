@@ -43,7 +43,10 @@ struct Rate {
 pub(super) struct Mirrors {
     rate: Rate,
     sample: Sample,
-    mirrors: [Mirror; WINDOWS.len()],
+    /// The budget of a mirror.
+    budget: Budget,
+    /// One for each of `WINDOWS`, made for the first access to a key of the sample.
+    mirrors: Option<Box<[Mirror; WINDOWS.len()]>>,
     /// How many accesses had which outcome: an index has a bit for each mirror, which is set for a hit.
     outcomes: [f64; 1 << WINDOWS.len()],
     /// Accesses since the last comparison.
@@ -85,10 +88,8 @@ impl Mirrors {
         Self {
             rate,
             sample: rate.sample(),
-            mirrors: WINDOWS.map(|percent| Mirror {
-                segments: Segments::new(rate.budget(budget), percent),
-                nodes: NodeTable::default(),
-            }),
+            budget: rate.budget(budget),
+            mirrors: None,
             outcomes: [0.0; 1 << WINDOWS.len()],
             accesses: 0,
             cold_rounds: COLD_ROUNDS,
@@ -102,8 +103,15 @@ impl Mirrors {
     /// Plays an access to a key of the sample in every mirror. Returns a better window than `current`, in
     /// percent, if a comparison is due and finds one.
     pub(super) fn access(&mut self, hash: u64, weight: u32, current: u64) -> Option<u64> {
+        let budget = self.budget;
+        let mirrors = self.mirrors.get_or_insert_with(|| {
+            Box::new(WINDOWS.map(|percent| Mirror {
+                segments: Segments::new(budget, percent),
+                nodes: NodeTable::default(),
+            }))
+        });
         let mut outcome = 0;
-        for (at, mirror) in self.mirrors.iter_mut().enumerate() {
+        for (at, mirror) in mirrors.iter_mut().enumerate() {
             outcome |= usize::from(mirror.access(hash, weight)) << at;
         }
         self.outcomes[outcome] += 1.0;
@@ -122,10 +130,9 @@ impl Mirrors {
 
     /// Accesses from one comparison to the next: one for each entry of a mirror.
     fn round(&self) -> u64 {
-        let segments = &self.mirrors[0].segments;
-        let entries = match segments.budget() {
-            budget if budget.counts_entries() => budget.total,
-            _ => segments.entries() as u64,
+        let entries = match &self.mirrors {
+            Some(mirrors) if !self.budget.counts_entries() => mirrors[0].segments.entries() as u64,
+            _ => self.budget.total,
         };
         entries.max(MIN_ROUND)
     }
@@ -155,7 +162,7 @@ impl Mirrors {
 
     /// Removes a key that was removed from the cache.
     pub(super) fn remove(&mut self, hash: u64) {
-        for Mirror { segments, nodes } in &mut self.mirrors {
+        for Mirror { segments, nodes } in self.mirrors.iter_mut().flat_map(|all| all.iter_mut()) {
             if let Some(id) = nodes.find(hash) {
                 segments.remove(id, nodes);
                 nodes.take(id);
@@ -183,14 +190,15 @@ impl Mirrors {
     fn resample(&mut self, rate: Rate, budget: Budget) {
         self.rate = rate;
         self.sample = rate.sample();
-        for Mirror { segments, nodes } in &mut self.mirrors {
+        self.budget = rate.budget(budget);
+        for Mirror { segments, nodes } in self.mirrors.iter_mut().flat_map(|all| all.iter_mut()) {
             let outside = |(id, hash)| (!self.sample.contains(hash)).then_some(id);
             let removed: Vec<NodeId> = nodes.iter().filter_map(outside).collect();
             for id in removed {
                 segments.remove(id, nodes);
                 nodes.take(id);
             }
-            segments.set_budget(rate.budget(budget));
+            segments.set_budget(self.budget);
             segments.recount(nodes);
             Mirror::evict_excess(segments, nodes);
         }
@@ -268,7 +276,7 @@ mod tests {
         }
         mirrors.adapt(513, budget);
         let sample = mirrors.sample();
-        for Mirror { nodes, .. } in &mirrors.mirrors {
+        for Mirror { nodes, .. } in mirrors.mirrors.iter().flat_map(|all| all.iter()) {
             assert!(
                 hashes.iter().all(|hash| nodes.find(*hash).is_some() == sample.contains(*hash))
             );

@@ -39,8 +39,9 @@ impl<'l> Lookahead<'l> {
         Self { list, mask: list.buckets.mask(), heads: 0, entries: 0, previews: 0 }
     }
 
-    /// The position of a bucket in split order, or the bucket at a position. There is always more
-    /// than one bucket, so the shift is less than the width.
+    /// The position of a bucket in split order, or the bucket at a position. A walk that has met an entry
+    /// has acquired its insertion, before which there were several buckets already, and reads the mask after
+    /// that; so the shift is less than the width.
     fn reversed(&self, index: u64) -> u64 {
         index.reverse_bits() >> (self.mask as u64).leading_zeros()
     }
@@ -106,6 +107,7 @@ impl SplitList {
         let mut word = unsafe { self.start(start) }.load();
         let mut passed = 0;
         let mut last = after;
+        // After the first word was read (see `reversed`).
         #[cfg(not(larder_loom))]
         let mut ahead = Lookahead::new(self);
         loop {

@@ -207,13 +207,13 @@ fn is_golden(seen: (u64, u64, u64), hits: u64, evictions: u64, digest: u64) {
 #[test]
 fn lru() {
     let seen = run(Listeners::None, |builder| builder.capacity(40).policy(Policy::lru()));
-    is_golden(seen, 582, 643, 0x931c_8bbf_7850_22cd);
+    is_golden(seen, 582, 643, 0x88c4_2033_013c_5924);
 }
 
 #[test]
 fn lru_with_a_listener() {
     let seen = run(Listeners::Queued, |builder| aging(builder.capacity(40).policy(Policy::lru())));
-    is_golden(seen, 566, 468, 0x2685_5fe1_4d28_7420);
+    is_golden(seen, 566, 468, 0x05c4_0f03_7f87_4fe8);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn lru_with_an_atomic_listener() {
     let seen = run(Listeners::Atomic, |builder| {
         aging(builder.capacity(40).policy(Policy::lru())).explain_misses(64)
     });
-    is_golden(seen, 566, 468, 0x4444_a945_acab_7e2a);
+    is_golden(seen, 566, 468, 0xa37b_a434_868b_1802);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn lfu_with_shadows() {
     let seen = run(Listeners::None, |builder| {
         aging(builder.capacity(40).policy(Policy::lfu()).shadow(shadow))
     });
-    is_golden(seen, 624, 375, 0x1459_3cc4_e08c_d36a);
+    is_golden(seen, 624, 375, 0xefed_cb95_fc9c_8beb);
 }
 
 #[test]
@@ -245,14 +245,14 @@ fn fifo_in_four_parts() {
 #[test]
 fn the_default_policy() {
     let seen = run(Listeners::None, |builder| aging(builder.capacity(60)));
-    is_golden(seen, 614, 366, 0x8dd7_7677_3c0a_6b0e);
+    is_golden(seen, 614, 366, 0x1015_9662_c056_03ba);
 }
 
 #[test]
 fn the_default_policy_by_weight_with_a_listener() {
     let seen =
         run(Listeners::Queued, |builder| builder.max_weight(200).weigher(weigh).explain_misses(20));
-    is_golden(seen, 584, 717, 0xa6f1_0dc2_2459_028b);
+    is_golden(seen, 584, 717, 0x16d4_97a0_b231_e99a);
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn the_default_policy_in_two_parts_with_an_atomic_listener() {
     let seen = run(Listeners::Atomic, |builder| {
         aging(builder.max_weight(400).weigher(weigh).partitions(2))
     });
-    is_golden(seen, 562, 564, 0x05bb_29c9_2ff5_4bd9);
+    is_golden(seen, 562, 564, 0x89c9_a2c6_cde7_a0f3);
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn lru_with_both_listeners_and_shadows() {
         let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::lru());
         aging(builder).explain_misses(64).shadow(shadow)
     });
-    is_golden(seen, 533, 676, 0xc4fd_e2ee_ac6a_5b4b);
+    is_golden(seen, 533, 676, 0x3ed2_5d10_8d33_c567);
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn sieve_by_entries_and_weight() {
         let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::sieve());
         aging(builder).timer_tick(Duration::from_secs(2))
     });
-    is_golden(seen, 566, 627, 0xf4bb_304a_763c_79d2);
+    is_golden(seen, 566, 627, 0xf3cf_7815_f058_2f1b);
 }
 
 #[test]
@@ -288,5 +288,5 @@ fn s3_fifo_by_entries_and_weight_with_shadows_and_a_listener() {
         let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::s3_fifo());
         builder.shadow(ShadowConfig::new().policy(Policy::lru())).keep_ages()
     });
-    is_golden(seen, 581, 733, 0x83b0_0586_15ad_ae1a);
+    is_golden(seen, 581, 733, 0x739a_69dd_9e73_78f0);
 }
