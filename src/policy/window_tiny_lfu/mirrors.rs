@@ -43,6 +43,8 @@ struct Rate {
 pub(super) struct Mirrors {
     rate: Rate,
     sample: Sample,
+    /// Bits that are zero in all hashes of the sample, and in few others.
+    outside: u64,
     mirrors: [Mirror; WINDOWS.len()],
     /// How many accesses had which outcome: an index has a bit for each mirror, which is set for a hit.
     outcomes: [f64; 1 << WINDOWS.len()],
@@ -85,6 +87,7 @@ impl Mirrors {
         Self {
             rate,
             sample: rate.sample(),
+            outside: rate.sample().outside(),
             mirrors: WINDOWS.map(|percent| Mirror {
                 segments: Segments::new(rate.budget(budget), percent),
                 nodes: NodeTable::default(),
@@ -99,9 +102,18 @@ impl Mirrors {
         self.sample
     }
 
-    /// Plays an access to a key of the sample in every mirror. Returns a better window than `current`, in
+    /// Whether the key of that hash is surely not in the sample, as most are not.
+    #[inline]
+    pub(super) fn lack(&self, hash: u64) -> bool {
+        hash & self.outside != 0
+    }
+
+    /// Plays an access to a key in every mirror, if it is in the sample. Returns a better window than `current`, in
     /// percent, if a comparison is due and finds one.
     pub(super) fn access(&mut self, hash: u64, weight: u32, current: u64) -> Option<u64> {
+        if !self.sample.contains(hash) {
+            return None;
+        }
         let mut outcome = 0;
         for (at, mirror) in self.mirrors.iter_mut().enumerate() {
             outcome |= usize::from(mirror.access(hash, weight)) << at;
@@ -154,6 +166,7 @@ impl Mirrors {
     }
 
     /// Removes a key that was removed from the cache.
+    #[cold]
     pub(super) fn remove(&mut self, hash: u64) {
         for Mirror { segments, nodes } in &mut self.mirrors {
             if let Some(id) = nodes.find(hash) {
@@ -166,9 +179,15 @@ impl Mirrors {
     /// Samples fewer keys if entries are not bounded, and the real cache holds so many that mirrors become
     /// too large.
     #[inline]
-    pub(super) fn adapt(&mut self, entries: usize, budget: Budget) {
+    pub(super) fn adapt(&mut self, whole: &Segments) {
+        if !whole.budget().counts_entries() {
+            self.adapt_to(whole.entries(), whole.budget());
+        }
+    }
+
+    fn adapt_to(&mut self, entries: usize, budget: Budget) {
         let Rate { part, of } = self.rate;
-        if !budget.counts_entries() && entries as u64 * part / of > 2 * ENTRIES {
+        if entries as u64 * part / of > 2 * ENTRIES {
             self.resample(Rate { part, of: of * 2 }, budget);
         }
     }
@@ -183,6 +202,7 @@ impl Mirrors {
     fn resample(&mut self, rate: Rate, budget: Budget) {
         self.rate = rate;
         self.sample = rate.sample();
+        self.outside = self.sample.outside();
         for Mirror { segments, nodes } in &mut self.mirrors {
             let outside = |(id, hash)| (!self.sample.contains(hash)).then_some(id);
             let removed: Vec<NodeId> = nodes.iter().filter_map(outside).collect();
@@ -207,7 +227,7 @@ impl Mirror {
         }
         if segments.budget().cost(weight) <= segments.budget().total {
             let id = nodes.add(hash, weight);
-            segments.insert(id, nodes);
+            segments.insert(id, hash, nodes);
             Self::evict_excess(segments, nodes);
         }
         false
@@ -246,17 +266,10 @@ mod tests {
     fn a_cache_bounded_by_weight_is_sampled_less_the_more_it_holds() {
         let (mut by_weight, budget) = mirrors(None, Some(1 << 40));
         for (entries, of) in [(512, 1), (513, 2), (1_025, 2), (1_026, 4), (4_000, 8), (4_000, 8)] {
-            by_weight.adapt(entries, budget);
+            by_weight.adapt_to(entries, budget);
             assert_eq!(by_weight.rate, Rate { part: 1, of }, "{entries} entries");
             assert!((by_weight.sample().rate() * of as f64 - 1.0).abs() < 1e-6);
         }
-        let (mut by_entries, budget) = mirrors(Some(100), None);
-        by_entries.adapt(10_000, budget);
-        assert_eq!(
-            by_entries.rate,
-            Rate { part: 1, of: 1 },
-            "the number of entries is known from the start"
-        );
     }
 
     #[test]
@@ -266,7 +279,7 @@ mod tests {
         for hash in &hashes {
             mirrors.access(*hash, 1, 1);
         }
-        mirrors.adapt(513, budget);
+        mirrors.adapt_to(513, budget);
         let sample = mirrors.sample();
         for Mirror { nodes, .. } in &mirrors.mirrors {
             assert!(
