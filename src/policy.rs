@@ -40,6 +40,7 @@ mod ghost_queue;
 mod ghost;
 mod node_table;
 mod sketch;
+mod growth;
 mod list;
 mod budget;
 pub(crate) mod bounds;
@@ -139,6 +140,12 @@ impl Sample {
         let bits = (hash >> 16) as u32;
         // The leading zeros alone rule most keys out, and are cheaper to check.
         bits.trailing_zeros() >= self.below.leading_zeros() && bits.reverse_bits() < self.below
+    }
+
+    /// The bits of a hash that are zero in the whole sample; of other hashes, at most as many as there are in
+    /// the sample have zeros there.
+    pub(crate) const fn outside(self) -> u64 {
+        ((1 << self.below.leading_zeros()) - 1) << 16
     }
 
     pub(crate) const fn to_raw(self) -> u32 {

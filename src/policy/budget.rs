@@ -70,9 +70,14 @@ impl Budget {
 
     /// The cost of `id`.
     #[inline]
-    pub(super) fn cost_of<N: Nodes + ?Sized>(self, id: NodeId, nodes: &N) -> u64 {
+    pub(super) fn cost_of<N: Nodes + ?Sized>(&self, id: NodeId, nodes: &N) -> u64 {
         // A weight takes a call, and a read of the entry.
-        if self.counts_entries() { 1 } else { self.cost(nodes.weight(id)) }
+        if self.counts_entries() { 1 } else { self.cost_by_weight(id, nodes) }
+    }
+
+    #[inline(never)]
+    fn cost_by_weight<N: Nodes + ?Sized>(&self, id: NodeId, nodes: &N) -> u64 {
+        self.cost(nodes.weight(id))
     }
 }
 

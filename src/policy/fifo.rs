@@ -6,7 +6,7 @@ use super::list::{Links, NodeList};
 use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig};
 
 /// First in, first out. O(1) a call; 8 bytes a node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Fifo {
     links: Links,
     queue: NodeList,
@@ -15,8 +15,8 @@ pub struct Fifo {
 impl Fifo {
     /// An instance.
     #[must_use]
-    pub fn new(_config: &PolicyConfig) -> Self {
-        Self::default()
+    pub fn new(config: &PolicyConfig) -> Self {
+        Self { links: Links::new(config.capacity_entries), queue: NodeList::default() }
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! The last evicted keys, exactly: a first-in-first-out queue of fingerprints with an index, for policies
 //! whose paper asks for one.
 //!
-//! A remembered key takes 20 to 35 bytes. The module `ghost` takes 4, but forgets some keys early. A
+//! A remembered key takes 20 to 35 bytes. The module `ghost` takes 3.2, but forgets some keys early. A
 //! fingerprint is 32 bits of a hash: while a million keys are remembered, one unknown key in 4,000 is
 //! taken for one of them.
 

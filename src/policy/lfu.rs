@@ -36,9 +36,9 @@ struct Bucket {
 impl Lfu {
     /// An instance.
     #[must_use]
-    pub fn new(_config: &PolicyConfig) -> Self {
+    pub fn new(config: &PolicyConfig) -> Self {
         Self {
-            links: Links::default(),
+            links: Links::new(config.capacity_entries),
             bucket_of: Vec::new(),
             buckets: Vec::new(),
             free: Vec::new(),

@@ -6,9 +6,11 @@ use super::NodeId;
 const NONE: u32 = u32::MAX;
 
 /// The links of every node, 8 bytes each. A node is in at most one list.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Links {
     links: Vec<NodeLink>,
+    /// How many nodes there will be at once, if nothing unusual happens.
+    expected: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,23 +39,32 @@ fn node(raw: u32) -> Option<NodeId> {
 }
 
 impl Links {
-    /// Makes room for the links of `id`, which may be higher than all ids before.
-    #[inline]
-    pub(super) fn reserve_for(&mut self, id: NodeId) {
-        if id.index() >= self.links.len() {
-            self.grow_for(id);
-        }
+    /// The links of a policy's nodes. There is one node more than the policy may hold while it makes room for
+    /// the newest. There may be any number of nodes besides, if a cache has unevictable entries.
+    pub(super) fn new(capacity_entries: Option<usize>) -> Self {
+        let expected = capacity_entries.unwrap_or(usize::MAX).saturating_add(1);
+        Self { links: Vec::new(), expected }
     }
 
+    /// Adds the links of `id`, which is higher than all ids before.
     #[cold]
-    fn grow_for(&mut self, id: NodeId) {
-        self.links.resize(id.index() + 1, NodeLink { newer: NONE, older: NONE });
+    fn push(&mut self, id: NodeId, link: NodeLink) {
+        let (len, needed) = (self.links.len(), id.index() + 1);
+        if needed > self.links.capacity() && needed <= self.expected {
+            // Doubles, but not beyond what is expected, so that a full policy wastes nothing.
+            let wanted = needed.max(len.saturating_mul(2)).max(16).min(self.expected);
+            self.links.reserve_exact(wanted - len);
+        }
+        self.links.resize(needed, link);
     }
 
     #[inline]
     pub(super) fn push_front(&mut self, list: &mut NodeList, id: NodeId) {
-        self.reserve_for(id);
-        self.links[id.index()] = NodeLink { newer: NONE, older: list.front };
+        let link = NodeLink { newer: NONE, older: list.front };
+        match self.links.get_mut(id.index()) {
+            Some(place) => *place = link,
+            None => self.push(id, link),
+        }
         match node(list.front) {
             Some(front) => self.links[front.index()].newer = id.to_raw(),
             None => list.back = id.to_raw(),
@@ -73,6 +84,18 @@ impl Links {
             Some(older) => self.links[older.index()].newer = newer,
             None => list.back = newer,
         }
+    }
+
+    /// Removes the oldest node of `list`, which must be `id`.
+    #[inline]
+    pub(super) fn remove_oldest(&mut self, list: &mut NodeList, id: NodeId) {
+        debug_assert_eq!(list.back(), Some(id));
+        let NodeLink { newer, .. } = self.links[id.index()];
+        match node(newer) {
+            Some(newer) => self.links[newer.index()].older = NONE,
+            None => list.front = NONE,
+        }
+        list.back = newer;
     }
 
     #[inline]

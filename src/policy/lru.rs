@@ -5,7 +5,7 @@ use super::list::{Links, NodeList};
 use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig};
 
 /// Least recently used. An access or an overwrite is a use. O(1) a call; 8 bytes a node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lru {
     links: Links,
     recent: NodeList,
@@ -14,8 +14,8 @@ pub struct Lru {
 impl Lru {
     /// An instance.
     #[must_use]
-    pub fn new(_config: &PolicyConfig) -> Self {
-        Self::default()
+    pub fn new(config: &PolicyConfig) -> Self {
+        Self { links: Links::new(config.capacity_entries), recent: NodeList::default() }
     }
 
     #[inline]

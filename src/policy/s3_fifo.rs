@@ -41,7 +41,7 @@ impl S3Fifo {
     pub fn new(config: &PolicyConfig) -> Self {
         let budget = Budget::new(config);
         let mut policy = Self {
-            links: Links::default(),
+            links: Links::new(config.capacity_entries),
             in_main: Vec::new(),
             small: NodeList::default(),
             main: NodeList::default(),

@@ -12,7 +12,7 @@ use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig};
 const AT_HAND: u32 = 1;
 
 /// SIEVE. A hit marks its entry and moves nothing. O(1) amortized; 8 bytes a node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sieve {
     links: Links,
     queue: NodeList,
@@ -24,8 +24,13 @@ pub struct Sieve {
 impl Sieve {
     /// An instance.
     #[must_use]
-    pub fn new(_config: &PolicyConfig) -> Self {
-        Self::default()
+    pub fn new(config: &PolicyConfig) -> Self {
+        Self {
+            links: Links::new(config.capacity_entries),
+            queue: NodeList::default(),
+            hand: None,
+            len: 0,
+        }
     }
 
     #[inline]

@@ -4,47 +4,62 @@
 //! Applications", 2005, with conservative update (Estan and Varghese 2002), and ageing as in TinyLFU
 //! (Einziger, Friedman, Manes: "TinyLFU: A Highly Efficient Cache Admission Policy", ACM ToS 2017).
 //!
-//! All counters of a key are in one cache line:
+//! All counters of a key are in one block of 64 counters, half a cache line. The counters lie across four
+//! words: bit `i` of word `k` is bit `k` of counter `i`. So all counters of a key are compared at once, by a
+//! mask of their places, and raised at once.
 //!
 //! ```text
-//!   line:  | row 0 | row 1 | row 2 | row 3 |    a row is two words, that is 32 counters
-//!   hash:  63 ... 20 19 15 14 10 9  5 4   0
-//!          |  line  | row 3| row 2|row 1|row 0|
+//!   hash:  63 ... 32 31    24 23    18 17    12 11     6 5      0
+//!          |  block |        | place 3| place 2| place 1| place 0|
 //! ```
+//!
+//! The counters are not halved all at once, which would take a time in proportion to the capacity: each
+//! increment that follows halves a block, and estimates from blocks that are not halved yet are halved when
+//! they are read. So keys of different blocks compare at all times.
+
+use super::growth::{doubled, final_len, first_len};
 
 /// Where counters saturate.
 pub(super) const MAX_COUNT: u64 = 15;
-const ROWS: usize = 4;
-/// Bits of a hash that choose a row's counter.
-const ROW_BITS: usize = 5;
-/// Entries for each line: eight bytes for an entry.
-const LINE_ENTRIES: usize = 8;
-const MAX_LINES: usize = 1 << 26;
+/// Bits of a counter.
+const PLANES: usize = 4;
+/// Counters of a key; two of them may be the same.
+const PLACES: u32 = 4;
+/// Bits of a hash that choose one of a block's counters.
+const PLACE_BITS: u32 = 6;
+/// Entries for each block: eight bytes for an entry.
+const BLOCK_ENTRIES: usize = 4;
+const MAX_BLOCKS: usize = 1 << 27;
 /// Increments for each entry after which all counters are halved.
 const SAMPLE_FACTOR: u64 = 20;
-/// All bits of a word but the highest of each counter: when words are halved, the lowest bit of the counter
-/// above it moves there.
-const HALVED: u64 = 0x7777_7777_7777_7777;
 
+const _: () = assert!(MAX_COUNT == (1 << PLANES) - 1 && u64::BITS == 1 << PLACE_BITS);
+
+/// 64 counters: a word for each of their bits, the lowest first.
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(align(64))]
-struct CounterLine([u64; 2 * ROWS]);
+#[repr(align(32))]
+struct Block([u64; PLANES]);
 
-const _: () = assert!(size_of::<CounterLine>() == 64);
+const _: () = assert!(size_of::<Block>() == 32);
 
 /// Estimates of how often hashes were counted.
 #[derive(Debug)]
 pub(super) struct Sketch {
-    /// A power of two of lines, or none yet.
-    lines: Vec<CounterLine>,
-    max_lines: usize,
-    /// The number of entries that the lines suffice for.
+    blocks: Vec<Block>,
+    max_blocks: usize,
+    /// The number of entries that the blocks suffice for.
     sized_for: usize,
     /// Increments, halved together with the counters.
     increments: u64,
     /// The `increments` at which everything is halved.
     sample: u64,
-    /// Whether the capacity is known, so that `sample` does not grow with the lines.
+    /// The `increments` from which on `age` is called: `sample`, or 0 while blocks wait to be halved.
+    age_from: u64,
+    /// The first block that waits to be halved; `usize::MAX` if none does.
+    unhalved_from: usize,
+    /// How often everything was halved; wraps around.
+    halvings: u32,
+    /// Whether the capacity is known, so that `sample` does not grow with the blocks.
     is_bounded: bool,
 }
 
@@ -58,48 +73,90 @@ pub(super) fn spread(hash: u64) -> u64 {
 }
 
 /// A mixed hash, from which several structures choose: the sketch its counters, the ghost its slots.
+///
+/// The high half chooses a block or a set, the lowest 24 bits the counters, and the 12 bits below the high
+/// half are the fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct KeyBits(pub(super) u64);
+pub(super) struct KeyBits(u64);
 
 impl KeyBits {
     #[inline]
     pub(super) fn of(hash: u64) -> Self {
         Self(spread(hash))
     }
-}
 
-/// The place of a row's counter in its line: word and shift.
-#[inline]
-fn position(bits: u64, row: usize) -> (usize, u32) {
-    let counter = bits >> (ROW_BITS * row);
-    (2 * row + (counter >> 4) as usize % 2, (counter % 16 * 4) as u32)
-}
-
-impl CounterLine {
-    #[inline]
-    fn count(&self, (word, shift): (usize, u32)) -> u64 {
-        (self.0[word] >> shift) & MAX_COUNT
+    pub(super) fn to_raw(self) -> u64 {
+        self.0
     }
 
-    /// The least counter of all rows.
+    /// The index of this key in an array of `len` elements, fewer than 2^32. In an array of twice the
+    /// length, it is one of the two indexes from twice this one on.
     #[inline]
-    fn least(&self, bits: u64) -> u64 {
-        (0..ROWS).fold(MAX_COUNT, |least, row| least.min(self.count(position(bits, row))))
+    pub(super) fn index(self, len: usize) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "below `len`")]
+        let index = ((self.0 >> 32).wrapping_mul(len as u64) >> 32) as usize;
+        index
+    }
+
+    /// 12 bits that the index does not depend on.
+    #[inline]
+    pub(super) fn fingerprint(self) -> u64 {
+        self.0 >> 20 & 0xfff
+    }
+
+    /// The places of this key's counters in their block.
+    #[inline]
+    fn places(self) -> u64 {
+        (0..PLACES).fold(0, |places, at| {
+            #[expect(clippy::cast_possible_truncation, reason = "the lowest six bits count")]
+            let place = (self.0 >> (PLACE_BITS * at)) as u32;
+            places | 1_u64.wrapping_shl(place)
+        })
+    }
+}
+
+impl Block {
+    /// The least count at `places`, and where it is.
+    #[inline]
+    fn least(&self, places: u64) -> (u64, u64) {
+        self.0.iter().rev().fold((0, places), |(count, least), plane| {
+            let zeros = least & !plane;
+            (2 * count + u64::from(zeros == 0), if zeros == 0 { least } else { zeros })
+        })
+    }
+
+    /// Adds one to the counters at `places`, none of which is saturated.
+    #[inline]
+    fn raise(&mut self, places: u64) {
+        let mut carry = places;
+        for plane in &mut self.0 {
+            (*plane, carry) = (*plane ^ carry, *plane & carry);
+        }
+    }
+
+    fn halve(&mut self) {
+        self.0.rotate_left(1);
+        self.0[PLANES - 1] = 0;
     }
 }
 
 impl Sketch {
     /// A sketch for `capacity` entries, if that is known. Its memory grows with [`Self::grow`].
     pub(super) fn new(capacity: Option<u64>) -> Self {
-        let lines = |entries: u64| {
-            usize::try_from(entries).map_or(MAX_LINES, |entries| lines_for(entries.max(1)))
+        let blocks = |entries: u64| {
+            let blocks = entries.max(1).div_ceil(BLOCK_ENTRIES as u64);
+            usize::try_from(blocks).map_or(MAX_BLOCKS, |blocks| final_len(blocks.min(MAX_BLOCKS)))
         };
+        let sample = capacity.map_or(0, |entries| entries.max(1).saturating_mul(SAMPLE_FACTOR));
         Self {
-            lines: Vec::new(),
-            max_lines: capacity.map_or(MAX_LINES, lines),
+            blocks: Vec::new(),
+            max_blocks: capacity.map_or(MAX_BLOCKS, blocks),
             sized_for: 0,
             increments: 0,
-            sample: capacity.map_or(0, |entries| entries.max(1).saturating_mul(SAMPLE_FACTOR)),
+            sample,
+            age_from: sample,
+            unhalved_from: usize::MAX,
+            halvings: 0,
             is_bounded: capacity.is_some(),
         }
     }
@@ -110,109 +167,124 @@ impl Sketch {
         self.sized_for
     }
 
+    /// How often all counts were halved; wraps around.
+    #[inline]
+    pub(super) fn halvings(&self) -> u32 {
+        self.halvings
+    }
+
     /// Sizes the sketch for `entries` entries. `counted` has the hashes of the entries, or is empty if there
     /// are too many to walk through.
     ///
-    /// One more bit of the hash chooses the line then. If `counted` is empty, each line is copied to the two
-    /// lines that take its place, so that every key finds its counters. But half of the counts in a copy
+    /// One more bit of the hash chooses the block then. If `counted` is empty, each block is copied to the two
+    /// blocks that take its place, so that every key finds its counters. But half of the counts in a copy
     /// belong to keys of the other one. So if the hashes are known, only their estimates are carried over.
     #[cold]
     pub(super) fn grow(&mut self, entries: usize, counted: impl Iterator<Item = u64>) {
+        while self.unhalved_from != usize::MAX {
+            self.halve_next();
+        }
         let counts: Vec<(KeyBits, u64)> =
             counted.map(KeyBits::of).map(|key| (key, self.estimate(key))).collect();
-        let lines = lines_for(entries).min(self.max_lines);
-        self.sized_for = if lines >= self.max_lines { usize::MAX } else { lines * LINE_ENTRIES };
-        if self.lines.is_empty() {
-            self.lines.push(CounterLine::default());
+        let first = if self.is_bounded { first_len(self.max_blocks) } else { 1 };
+        let mut blocks = self.blocks.len().max(first);
+        while blocks < self.max_blocks && blocks * BLOCK_ENTRIES < entries {
+            blocks *= 2;
         }
-        if counts.is_empty() {
-            while self.lines.len() < lines {
-                self.lines.extend_from_within(..);
+        self.sized_for =
+            if blocks >= self.max_blocks { usize::MAX } else { blocks * BLOCK_ENTRIES };
+        if counts.is_empty() && !self.blocks.is_empty() {
+            while self.blocks.len() < blocks {
+                self.blocks = doubled(&self.blocks);
             }
         } else {
-            self.lines = vec![CounterLine::default(); lines];
+            self.blocks = vec![Block::default(); blocks];
             for (key, count) in counts {
                 self.raise(key, count);
             }
         }
         if !self.is_bounded {
-            self.sample = (lines * LINE_ENTRIES) as u64 * SAMPLE_FACTOR;
+            self.sample = (blocks * BLOCK_ENTRIES) as u64 * SAMPLE_FACTOR;
         }
+        self.age_from = self.sample;
     }
 
     /// Changes the capacity. It frees no memory.
     pub(super) fn resize(&mut self, capacity: u64) {
-        let Self { max_lines, sample, .. } = Self::new(Some(capacity));
-        self.max_lines = max_lines.max(self.lines.len());
-        self.sized_for = self.sized_for.min(self.lines.len() * LINE_ENTRIES);
+        let Self { max_blocks, sample, .. } = Self::new(Some(capacity));
+        self.max_blocks = max_blocks.max(self.blocks.len());
+        self.sized_for = self.sized_for.min(self.blocks.len() * BLOCK_ENTRIES);
         self.sample = sample;
+        self.age_from = self.age_from.min(sample);
         self.is_bounded = true;
     }
 
+    /// Counts a key once more, and returns the new estimate.
     #[inline]
-    fn place(&self, KeyBits(bits): KeyBits) -> Option<(usize, u64)> {
-        let mask = self.lines.len().checked_sub(1)?;
-        Some(((bits >> (ROW_BITS * ROWS)) as usize & mask, bits))
-    }
-
-    /// Counts a key once more.
-    #[inline]
-    pub(super) fn count(&mut self, key: KeyBits) {
-        let Some((at, bits)) = self.place(key) else { return };
-        let line = &mut self.lines[at];
-        let least = line.least(bits);
-        if least == MAX_COUNT {
-            return;
-        }
-        for row in 0..ROWS {
-            let (word, shift) = position(bits, row);
-            // Conservative update: only the least counters are raised. The others count other keys too.
-            line.0[word] += u64::from(line.count((word, shift)) == least) << shift;
-        }
-        self.increments += 1;
-        if self.increments >= self.sample {
+    pub(super) fn count(&mut self, key: KeyBits) -> u64 {
+        if self.increments >= self.age_from {
             self.age();
         }
+        let at = key.index(self.blocks.len());
+        let Some(block) = self.blocks.get_mut(at) else { return 0 };
+        let (mut count, least) = block.least(key.places());
+        if count < MAX_COUNT {
+            // Conservative update: only the least counters are raised. The others count other keys too.
+            block.raise(least);
+            count += 1;
+            self.increments += 1;
+        }
+        count >> u32::from(at >= self.unhalved_from)
     }
 
     /// Makes the estimate of a key at least `count`.
     fn raise(&mut self, key: KeyBits, count: u64) {
-        let Some((at, bits)) = self.place(key) else { return };
-        let line = &mut self.lines[at];
-        for row in 0..ROWS {
-            let (word, shift) = position(bits, row);
-            let lacking = count.saturating_sub(line.count((word, shift)));
-            line.0[word] += lacking << shift;
+        let at = key.index(self.blocks.len());
+        let Some(block) = self.blocks.get_mut(at) else { return };
+        while let (lower, least) = block.least(key.places())
+            && lower < count
+        {
+            block.raise(least);
         }
     }
 
     /// An estimate of how often a key was counted.
     #[inline]
     pub(super) fn estimate(&self, key: KeyBits) -> u64 {
-        let Some((at, bits)) = self.place(key) else { return 0 };
-        self.lines[at].least(bits)
+        let at = key.index(self.blocks.len());
+        let Some(block) = self.blocks.get(at) else { return 0 };
+        block.least(key.places()).0 >> u32::from(at >= self.unhalved_from)
     }
 
-    /// Halves every counter.
+    /// Halves a block, or begins to halve all of them.
     #[cold]
     fn age(&mut self) {
-        for word in self.lines.iter_mut().flat_map(|line| &mut line.0) {
-            *word = (*word >> 1) & HALVED;
+        if self.unhalved_from == usize::MAX {
+            self.unhalved_from = 0;
+            self.halvings = self.halvings.wrapping_add(1);
+            self.increments /= 2;
+            self.age_from = 0;
         }
-        self.increments /= 2;
+        self.halve_next();
     }
 
-    /// Prefetches the line of a key.
+    fn halve_next(&mut self) {
+        if let Some(block) = self.blocks.get_mut(self.unhalved_from) {
+            block.halve();
+        }
+        self.unhalved_from += 1;
+        if self.unhalved_from >= self.blocks.len() {
+            self.unhalved_from = usize::MAX;
+            self.age_from = self.sample;
+        }
+    }
+
+    /// Prefetches the block of a key.
     #[inline]
     pub(super) fn prefetch(&self, key: KeyBits) {
-        if let Some((at, _)) = self.place(key) {
-            crate::base::prefetch::prefetch_for_write(&raw const self.lines[at]);
-        }
+        let block = self.blocks.as_ptr().wrapping_add(key.index(self.blocks.len()));
+        crate::base::prefetch::prefetch_for_write(block);
     }
-}
-
-fn lines_for(entries: usize) -> usize {
-    entries.div_ceil(LINE_ENTRIES).min(MAX_LINES).next_power_of_two()
 }
 
 #[cfg(test)]
@@ -245,8 +317,8 @@ mod tests {
     fn counters_saturate_and_halve() {
         let mut sketch = Sketch::new(Some(8));
         sketch.grow(1, std::iter::empty());
-        for _ in 0..100 {
-            sketch.count(hash(1));
+        for step in 0..100 {
+            assert_eq!(sketch.count(hash(1)), MAX_COUNT.min(step + 1));
         }
         assert_eq!(sketch.estimate(hash(1)), MAX_COUNT);
         // A saturated counter is not incremented. 160 increments would halve the counters.
@@ -260,24 +332,63 @@ mod tests {
     fn ages_after_twenty_increments_an_entry() {
         let mut sketch = Sketch::new(Some(1_000));
         sketch.grow(1_000, std::iter::empty());
-        for step in 0..19_999 {
+        for step in 0..20_000 {
+            assert_eq!(sketch.halvings(), 0, "{step}");
             sketch.count(hash(step));
         }
-        assert_eq!(sketch.increments, 19_999);
+        assert_eq!(sketch.increments, 20_000);
         sketch.count(hash(1 << 40));
-        assert_eq!(sketch.increments, 10_000);
+        assert_eq!((sketch.increments, sketch.halvings()), (10_001, 1));
+    }
+
+    #[test]
+    fn all_estimates_are_halved_at_once_though_the_counters_are_not() {
+        let mut sketch = Sketch::new(Some(1_000));
+        sketch.grow(1_000, std::iter::empty());
+        for key in 0..300 {
+            for _ in 0..key % 12 {
+                sketch.count(hash(key));
+            }
+        }
+        let estimates = |sketch: &Sketch| -> Vec<u64> {
+            (0..300).map(|key| sketch.estimate(hash(key))).collect()
+        };
+        let halved: Vec<u64> = estimates(&sketch).iter().map(|estimate| estimate / 2).collect();
+        let mut steps = 0;
+        loop {
+            sketch.age();
+            steps += 1;
+            assert_eq!(estimates(&sketch), halved, "after {steps} blocks");
+            if sketch.unhalved_from == usize::MAX {
+                break;
+            }
+        }
+        assert_eq!(steps, sketch.blocks.len());
     }
 
     #[test]
     fn growing_loses_no_count() {
         let mut sketch = Sketch::new(None);
         sketch.grow(1, std::iter::empty());
-        for (entries, lines) in [(1, 1), (9, 2), (100, 16), (5_000, 1_024)] {
+        for (entries, blocks) in [(1, 1), (5, 2), (100, 32), (2_500, 1_024)] {
             sketch.grow(entries, std::iter::empty());
-            assert_eq!(sketch.lines.len(), lines, "eight entries a line");
-            assert_eq!(sketch.sized_for(), 8 * lines);
+            assert_eq!(sketch.blocks.len(), blocks, "four entries a block");
+            assert_eq!(sketch.sized_for(), 4 * blocks);
             sketch.count(hash(7));
         }
         assert!(sketch.estimate(hash(7)) >= 4);
+    }
+
+    #[test]
+    fn a_sketch_of_known_capacity_is_hardly_larger_than_it_needs_to_be() {
+        for capacity in [1, 4, 5, 1_000, 10_000, 1_000_000, 1_100_000] {
+            let mut sketch = Sketch::new(Some(capacity));
+            for entries in [1, capacity / 7, capacity / 2, capacity] {
+                sketch.grow(usize::try_from(entries).unwrap(), std::iter::empty());
+            }
+            let needed = usize::try_from(capacity.div_ceil(4)).unwrap();
+            assert!((needed..=needed + needed / 16).contains(&sketch.blocks.len()), "{capacity}");
+            assert_eq!(sketch.sized_for(), usize::MAX);
+        }
     }
 }

@@ -34,7 +34,7 @@ mod word;
 use mirrors::{Mirrors, WINDOWS};
 use segments::Segments;
 
-/// Mirrored window-TinyLFU. A hit sets a mark and moves nothing. O(1) amortized; 20 to 40 bytes a
+/// Mirrored window-TinyLFU. A hit sets a mark and moves nothing. O(1) amortized; 15 to 25 bytes a
 /// node, and up to 90 KiB for the mirrors, or 200 KiB if only weight is bounded.
 #[derive(Debug)]
 pub struct WindowTinyLfu {
@@ -52,13 +52,13 @@ impl WindowTinyLfu {
 
     /// Plays an access in the mirrors if the key is in their sample.
     #[inline]
-    fn mirror<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
-        let hash = nodes.hash(id);
-        if self.mirrors.sample().contains(hash) {
+    fn mirror<N: Nodes + ?Sized>(&mut self, id: NodeId, hash: u64, nodes: &N) {
+        if !self.mirrors.lack(hash) {
             self.mirror_sampled(id, hash, nodes);
         }
     }
 
+    #[cold]
     fn mirror_sampled<N: Nodes + ?Sized>(&mut self, id: NodeId, hash: u64, nodes: &N) {
         let current = self.segments.window_percent();
         if let Some(window) = self.mirrors.access(hash, nodes.weight(id), current) {
@@ -69,15 +69,16 @@ impl WindowTinyLfu {
     /// `on_insert` for nodes of a known type. `PolicyImpl` calls this and the next four methods.
     #[inline]
     pub(super) fn insert<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
-        self.mirror(id, nodes);
-        self.segments.insert(id, nodes);
-        self.mirrors.adapt(self.segments.entries(), self.segments.budget());
+        let hash = nodes.hash(id);
+        self.mirror(id, hash, nodes);
+        self.segments.insert(id, hash, nodes);
+        self.mirrors.adapt(&self.segments);
     }
 
     #[inline]
     pub(super) fn remove<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         let hash = nodes.hash(id);
-        if self.mirrors.sample().contains(hash) {
+        if !self.mirrors.lack(hash) {
             self.mirrors.remove(hash);
         }
         self.segments.remove(id, nodes);
@@ -119,12 +120,12 @@ impl EvictionPolicy for WindowTinyLfu {
     }
 
     fn on_access(&mut self, id: NodeId, nodes: &dyn Nodes) {
-        self.mirror(id, nodes);
+        self.mirror(id, nodes.hash(id), nodes);
     }
 
     fn on_update(&mut self, id: NodeId, old_weight: u32, nodes: &dyn Nodes) {
         self.segments.update(id, old_weight, nodes);
-        self.mirror(id, nodes);
+        self.mirror(id, nodes.hash(id), nodes);
     }
 
     fn on_remove(&mut self, id: NodeId, nodes: &dyn Nodes) {
@@ -151,9 +152,9 @@ impl EvictionPolicy for WindowTinyLfu {
     }
 
     fn on_restore(&mut self, id: NodeId, word: u32, nodes: &dyn Nodes) {
-        self.mirror(id, nodes);
+        self.mirror(id, nodes.hash(id), nodes);
         self.segments.restore(id, word, nodes);
-        self.mirrors.adapt(self.segments.entries(), self.segments.budget());
+        self.mirrors.adapt(&self.segments);
     }
 
     fn hints(&self) -> &dyn Hints {

@@ -43,6 +43,8 @@ struct Rate {
 pub(super) struct Mirrors {
     rate: Rate,
     sample: Sample,
+    /// Bits that are zero in all hashes of the sample, and in few others.
+    outside: u64,
     /// The budget of a mirror.
     budget: Budget,
     /// One for each of `WINDOWS`, made for the first access to a key of the sample.
@@ -88,6 +90,7 @@ impl Mirrors {
         Self {
             rate,
             sample: rate.sample(),
+            outside: rate.sample().outside(),
             budget: rate.budget(budget),
             mirrors: None,
             outcomes: [0.0; 1 << WINDOWS.len()],
@@ -100,9 +103,18 @@ impl Mirrors {
         self.sample
     }
 
-    /// Plays an access to a key of the sample in every mirror. Returns a better window than `current`, in
+    /// Whether the key of that hash is surely not in the sample, as most are not.
+    #[inline]
+    pub(super) fn lack(&self, hash: u64) -> bool {
+        hash & self.outside != 0
+    }
+
+    /// Plays an access to a key in every mirror, if it is in the sample. Returns a better window than `current`, in
     /// percent, if a comparison is due and finds one.
     pub(super) fn access(&mut self, hash: u64, weight: u32, current: u64) -> Option<u64> {
+        if !self.sample.contains(hash) {
+            return None;
+        }
         let budget = self.budget;
         let mirrors = self.mirrors.get_or_insert_with(|| {
             Box::new(WINDOWS.map(|percent| Mirror {
@@ -161,6 +173,7 @@ impl Mirrors {
     }
 
     /// Removes a key that was removed from the cache.
+    #[cold]
     pub(super) fn remove(&mut self, hash: u64) {
         for Mirror { segments, nodes } in self.mirrors.iter_mut().flat_map(|all| all.iter_mut()) {
             if let Some(id) = nodes.find(hash) {
@@ -173,9 +186,15 @@ impl Mirrors {
     /// Samples fewer keys if entries are not bounded, and the real cache holds so many that mirrors become
     /// too large.
     #[inline]
-    pub(super) fn adapt(&mut self, entries: usize, budget: Budget) {
+    pub(super) fn adapt(&mut self, whole: &Segments) {
+        if !whole.budget().counts_entries() {
+            self.adapt_to(whole.entries(), whole.budget());
+        }
+    }
+
+    fn adapt_to(&mut self, entries: usize, budget: Budget) {
         let Rate { part, of } = self.rate;
-        if !budget.counts_entries() && entries as u64 * part / of > 2 * ENTRIES {
+        if entries as u64 * part / of > 2 * ENTRIES {
             self.resample(Rate { part, of: of * 2 }, budget);
         }
     }
@@ -190,6 +209,7 @@ impl Mirrors {
     fn resample(&mut self, rate: Rate, budget: Budget) {
         self.rate = rate;
         self.sample = rate.sample();
+        self.outside = self.sample.outside();
         self.budget = rate.budget(budget);
         for Mirror { segments, nodes } in self.mirrors.iter_mut().flat_map(|all| all.iter_mut()) {
             let outside = |(id, hash)| (!self.sample.contains(hash)).then_some(id);
@@ -215,7 +235,7 @@ impl Mirror {
         }
         if segments.budget().cost(weight) <= segments.budget().total {
             let id = nodes.add(hash, weight);
-            segments.insert(id, nodes);
+            segments.insert(id, hash, nodes);
             Self::evict_excess(segments, nodes);
         }
         false
@@ -254,17 +274,10 @@ mod tests {
     fn a_cache_bounded_by_weight_is_sampled_less_the_more_it_holds() {
         let (mut by_weight, budget) = mirrors(None, Some(1 << 40));
         for (entries, of) in [(512, 1), (513, 2), (1_025, 2), (1_026, 4), (4_000, 8), (4_000, 8)] {
-            by_weight.adapt(entries, budget);
+            by_weight.adapt_to(entries, budget);
             assert_eq!(by_weight.rate, Rate { part: 1, of }, "{entries} entries");
             assert!((by_weight.sample().rate() * of as f64 - 1.0).abs() < 1e-6);
         }
-        let (mut by_entries, budget) = mirrors(Some(100), None);
-        by_entries.adapt(10_000, budget);
-        assert_eq!(
-            by_entries.rate,
-            Rate { part: 1, of: 1 },
-            "the number of entries is known from the start"
-        );
     }
 
     #[test]
@@ -274,7 +287,7 @@ mod tests {
         for hash in &hashes {
             mirrors.access(*hash, 1, 1);
         }
-        mirrors.adapt(513, budget);
+        mirrors.adapt_to(513, budget);
         let sample = mirrors.sample();
         for Mirror { nodes, .. } in mirrors.mirrors.iter().flat_map(|all| all.iter()) {
             assert!(

@@ -11,12 +11,10 @@
 use super::WINDOWS;
 
 use super::segments::Segments;
-use super::word::{NodeWord, SegmentId, UNKNOWN};
+use super::word::{NodeWord, SegmentId, TICK_MASK};
 use crate::base::node_id::NodeId;
 use crate::policy::Nodes;
 
-/// Longer distances and ages, of thousands of ticks, are not told apart.
-const MAX_TICKS: u16 = (1 << 12) - 1;
 const MAX_FREQUENCY: u64 = 15;
 
 const _: () = assert!(WINDOWS.len() <= 4);
@@ -36,8 +34,8 @@ impl Segments {
                 let word = NodeWord::of(id, nodes);
                 let mark = u64::from(nodes.frequency(id));
                 let frequency = (self.frequency(id, nodes) - mark).min(MAX_FREQUENCY);
-                let distance = u32::from(word.distance.min(MAX_TICKS));
-                let age = u32::from(self.age(word.last).min(MAX_TICKS));
+                let distance = u32::from(word.distance);
+                let age = u32::from(self.age(word.last));
                 let frequency = u32::try_from(frequency).expect("four bits");
                 let word = (segment as u32) << 30 | frequency << 26 | window << 24;
                 name(id, word | distance << 12 | age);
@@ -53,8 +51,7 @@ impl Segments {
             _ => SegmentId::Protected,
         };
         #[expect(clippy::cast_possible_truncation, reason = "twelve bits each")]
-        let (distance, age) = ((raw >> 12) as u16 & MAX_TICKS, raw as u16 & MAX_TICKS);
-        let distance = if distance == MAX_TICKS { UNKNOWN } else { distance };
+        let (distance, age) = ((raw >> 12) as u16 & TICK_MASK, raw as u16 & TICK_MASK);
         self.insert_restored(id, segment, distance, age, raw >> 26 & 15, nodes);
         let window = WINDOWS[(raw >> 24 & 3) as usize];
         if window != self.window_percent() {

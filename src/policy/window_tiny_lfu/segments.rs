@@ -9,11 +9,14 @@ use crate::policy::Nodes;
 use crate::policy::budget::{Budget, share};
 use crate::policy::ghost::Ghost;
 use crate::policy::list::{Links, NodeList};
-use crate::policy::sketch::{KeyBits, Sketch, spread};
+use crate::policy::sketch::{KeyBits, Sketch};
 
 use super::word::{MissClock, NodeWord, SEGMENTS, SegmentId, TICK_MASK, UNKNOWN};
 
 mod reports;
+mod duel;
+
+use duel::Defender;
 
 /// The ticks in which new keys cost as much as the whole budget.
 const TICKS: u64 = 32;
@@ -24,15 +27,6 @@ const PROTECTED_PERCENT: u64 = 80;
 const DRAIN: u64 = 4;
 /// The most checks in one insertion or eviction; after them, the next node is taken for unmarked.
 const MAX_CHECKS: usize = 64;
-/// A candidate that was counted `WARM` times is warm, and a victim that was not used for `STALE` ticks is
-/// stale. If a warm candidate loses against a stale victim, the victim's count is likely that of another
-/// key, which has the same hash or the same counters, and the victim would keep all others out while that
-/// key is hot. So one in `ADMIT_ONE_IN` of these candidates is admitted nevertheless. (Caffeine does the
-/// same, against keys that were chosen to collide.) A loop of up to eight times the cache makes no victim
-/// stale.
-const WARM: u64 = 6;
-const STALE: u16 = 8 * TICKS as u16;
-const ADMIT_ONE_IN: u64 = 128;
 /// The most nodes whose counts are carried over when the sketch grows.
 const MAX_RECOUNT: usize = 1 << 16;
 
@@ -54,8 +48,8 @@ pub(super) struct Segments {
     protected_target: u64,
     sketch: Sketch,
     ghost: Ghost,
-    /// The number of entries that sketch and ghost are both sized for.
-    sized_for: usize,
+    /// The number of insertions for which sketch and ghost certainly suffice.
+    spare: usize,
     clock: MissClock,
     /// The one node that the last insertion pushes out of the window. It stays there until the
     /// eviction that follows, because most such nodes lose their duel.
@@ -66,6 +60,8 @@ pub(super) struct Segments {
     candidates: usize,
     /// The node inserted last: it is not the victim of its own insertion.
     newest: Option<NodeId>,
+    /// The victim of the last duel, which mostly stays to duel with the next candidate.
+    defender: Option<Defender>,
     /// The state of the pseudorandom choice. It comes from the hashes of warm candidates, which cannot be
     /// chosen without knowing the hasher's seed. The same requests lead to the same choices.
     chance: u64,
@@ -76,8 +72,9 @@ pub(super) struct Segments {
 impl Segments {
     pub(super) fn new(budget: Budget, window_percent: u64) -> Self {
         let entries = budget.counts_entries().then_some(budget.total);
+        let capacity = entries.and_then(|entries| usize::try_from(entries).ok());
         let mut segments = Self {
-            links: Links::default(),
+            links: Links::new(capacity),
             queues: [SegmentQueue::default(); SEGMENTS],
             budget,
             window_percent,
@@ -85,12 +82,13 @@ impl Segments {
             protected_target: 0,
             sketch: Sketch::new(entries),
             ghost: Ghost::new(entries.unwrap_or(u64::MAX)),
-            sized_for: 0,
+            spare: 0,
             clock: MissClock { now: 0, progress: 0, tick_cost: 1 },
             leaving: None,
             candidate: None,
             candidates: 0,
             newest: None,
+            defender: None,
             chance: 0,
             spared: None,
         };
@@ -135,7 +133,7 @@ impl Segments {
         if budget.counts_entries() {
             self.sketch.resize(budget.total);
             self.ghost.resize(budget.total);
-            self.sized_for = 0;
+            self.spare = 0;
         }
     }
 
@@ -151,7 +149,8 @@ impl Segments {
     }
 
     /// Inserts a new node into the window, and moves the nodes that it pushes out to probation.
-    pub(super) fn insert<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
+    #[inline]
+    pub(super) fn insert<N: Nodes + ?Sized>(&mut self, id: NodeId, hash: u64, nodes: &N) {
         if let Some(leaving) = self.leaving.take() {
             // No eviction has followed.
             self.change_segment(leaving, SegmentId::Probation, nodes);
@@ -159,10 +158,14 @@ impl Segments {
         self.reserve_for_one_more(nodes);
         let cost = self.budget.cost_of(id, nodes);
         self.clock.advance(cost);
-        let key = KeyBits::of(nodes.hash(id));
-        self.sketch.count(key);
-        let distance = self.ghost.stamp(key).map_or(UNKNOWN, |then| self.clock.distance(then));
-        NodeWord { segment: SegmentId::Window, distance, last: self.clock.now }.store(id, nodes);
+        let key = KeyBits::of(hash);
+        let count = self.sketch.count(key);
+        let distance = match self.ghost.take(key) {
+            None => UNKNOWN,
+            Some(then) => self.clock.distance(then),
+        };
+        let last = self.clock.now;
+        NodeWord { segment: SegmentId::Window, count, distance, last }.store(id, nodes);
         self.push(SegmentId::Window, id, cost);
         self.newest = Some(id);
         self.drain_window(cost, nodes);
@@ -183,8 +186,9 @@ impl Segments {
         for _ in 0..frequency {
             self.sketch.count(key);
         }
+        let count = self.sketch.estimate(key);
         let last = self.clock.now.wrapping_sub(age) & TICK_MASK;
-        NodeWord { segment, distance, last }.store(id, nodes);
+        NodeWord { segment, count, distance, last }.store(id, nodes);
         self.push(segment, id, self.budget.cost_of(id, nodes));
     }
 
@@ -198,15 +202,16 @@ impl Segments {
 
     #[inline]
     fn reserve_for_one_more<N: Nodes + ?Sized>(&mut self, nodes: &N) {
-        let entries = self.entries() + 1;
-        if entries > self.sized_for {
-            self.grow(entries, nodes);
+        match self.spare.checked_sub(1) {
+            Some(spare) => self.spare = spare,
+            None => self.grow(nodes),
         }
     }
 
-    /// Sizes sketch and ghost for `entries` entries.
+    /// Sizes sketch and ghost for one more entry, if they are too small for it.
     #[cold]
-    fn grow<N: Nodes + ?Sized>(&mut self, entries: usize, nodes: &N) {
+    fn grow<N: Nodes + ?Sized>(&mut self, nodes: &N) {
+        let entries = self.entries() + 1;
         let Self { queues, links, sketch, ghost, .. } = self;
         ghost.reserve_for(entries);
         if entries > sketch.sized_for() {
@@ -215,25 +220,29 @@ impl Segments {
             let ids = walked.iter().flat_map(|queue| links.oldest_first(&queue.list));
             sketch.grow(entries, ids.map(|id| nodes.hash(id)));
         }
-        self.sized_for = sketch.sized_for().min(ghost.sized_for());
+        self.spare = sketch.sized_for().min(ghost.sized_for()) - entries;
     }
 
     /// Moves or notes the nodes that the newest one, which costs `cost`, pushes out of the window.
     #[inline]
     fn drain_window<N: Nodes + ?Sized>(&mut self, cost: u64, nodes: &N) {
-        (self.candidate, self.candidates) = (None, 0);
-        match self.window_excess() {
-            None => {}
-            // The usual case, in which nothing moves.
-            Some((excess, tail)) if self.is_enough(tail, excess, nodes) => {
-                self.leaving = Some(tail);
-            }
-            Some(_) => self.drain_window_moving(cost, nodes),
+        self.candidate = None;
+        let window = &self.queues[SegmentId::Window as usize];
+        if window.cost <= self.window_target {
+            return;
+        }
+        // The usual case, in which nothing moves.
+        if let Some(tail) = window.list.back()
+            && Some(tail) != self.newest
+            && self.is_enough(tail, window.cost - self.window_target, nodes)
+        {
+            self.leaving = Some(tail);
+        } else {
+            self.drain_window_moving(cost, nodes);
         }
     }
 
     /// By how much the window's cost is above its target, and its tail. `None` if no node has to leave it.
-    #[inline]
     fn window_excess(&self) -> Option<(u64, NodeId)> {
         let window = &self.queues[SegmentId::Window as usize];
         let excess = window.cost.checked_sub(self.window_target).filter(|excess| *excess > 0)?;
@@ -254,6 +263,7 @@ impl Segments {
 
     #[inline(never)]
     fn drain_window_moving<N: Nodes + ?Sized>(&mut self, cost: u64, nodes: &N) {
+        self.candidates = 0;
         let (mut checks, mut moved_cost) = (0, 0);
         while let Some((excess, tail)) = self.window_excess() {
             checks += 1;
@@ -287,10 +297,10 @@ impl Segments {
     #[inline(never)]
     fn note_use<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         nodes.set_frequency(id, 0);
-        self.sketch.count(KeyBits::of(nodes.hash(id)));
+        let count = self.sketch.count(KeyBits::of(nodes.hash(id)));
         let NodeWord { segment, last, .. } = NodeWord::of(id, nodes);
         let distance = self.clock.distance(last);
-        NodeWord { segment, distance, last: self.clock.now }.store(id, nodes);
+        NodeWord { segment, count, distance, last: self.clock.now }.store(id, nodes);
     }
 
     #[inline]
@@ -310,6 +320,7 @@ impl Segments {
     }
 
     /// Moves `id` to the head of another list; returns its cost.
+    #[inline(never)]
     fn change_segment<N: Nodes + ?Sized>(&mut self, id: NodeId, to: SegmentId, nodes: &N) -> u64 {
         let word = NodeWord::of(id, nodes);
         let cost = self.budget.cost_of(id, nodes);
@@ -345,29 +356,41 @@ impl Segments {
         if self.newest == Some(id) {
             self.newest = None;
         }
+        if self.defender.is_some_and(|defender| defender.id == id) {
+            self.defender = None;
+        }
     }
 
     /// Removes the node that is least worth keeping.
+    #[inline]
     pub(super) fn evict<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
         let Some(candidate) = self.leaving.take() else { return self.evict_searching(nodes) };
         let tail = self.queues[SegmentId::Probation as usize].list.back();
         let Some(victim) = tail.filter(|tail| nodes.frequency(*tail) == 0) else {
-            // The candidate moves first: the search for a victim moves other nodes to the head of probation.
+            return self.evict_moving(candidate, nodes);
+        };
+        let challenger = NodeWord::of(candidate, nodes);
+        if self.admits(candidate, challenger, victim, nodes) {
             self.change_segment(candidate, SegmentId::Probation, nodes);
-            (self.candidate, self.candidates) = (Some(candidate), 1);
-            return self.evict_searching(nodes);
-        };
-        // Neither of them is the newest, so `clear_names_of` is not needed.
-        let (ours, theirs) = (KeyBits::of(nodes.hash(candidate)), KeyBits::of(nodes.hash(victim)));
-        let (segment, loser, key) = match self.admits(candidate, ours, victim, theirs, nodes) {
-            false => (SegmentId::Window, candidate, ours),
-            true => {
-                self.change_segment(candidate, SegmentId::Probation, nodes);
-                (SegmentId::Probation, victim, theirs)
-            }
-        };
-        self.forget_at(segment, loser, key, nodes);
-        Some(loser)
+            self.forget(victim, nodes);
+            return Some(victim);
+        }
+        // The candidate is not the newest, nor the defender, so `clear_names_of` is not needed.
+        let window = &mut self.queues[SegmentId::Window as usize];
+        self.links.remove_oldest(&mut window.list, candidate);
+        window.entries -= 1;
+        window.cost -= self.budget.cost_of(candidate, nodes);
+        self.ghost.remember(KeyBits::of(nodes.hash(candidate)), challenger.last);
+        Some(candidate)
+    }
+
+    /// As [`evict`](Self::evict), but searches for a victim. The candidate moves first: the search moves other
+    /// nodes to the head of probation.
+    #[inline(never)]
+    fn evict_moving<N: Nodes + ?Sized>(&mut self, candidate: NodeId, nodes: &N) -> Option<NodeId> {
+        self.change_segment(candidate, SegmentId::Probation, nodes);
+        (self.candidate, self.candidates) = (Some(candidate), 1);
+        self.evict_searching(nodes)
     }
 
     /// As [`evict`](Self::evict), but `spared` leaves only if there is no other node.
@@ -398,8 +421,7 @@ impl Segments {
         let loser = match (self.find_victim(nodes), candidate) {
             (Some(victim), Some(candidate)) => {
                 self.next_candidate();
-                let of = |id| KeyBits::of(nodes.hash(id));
-                match self.admits(candidate, of(candidate), victim, of(victim), nodes) {
+                match self.admits(candidate, NodeWord::of(candidate, nodes), victim, nodes) {
                     true => victim,
                     false => candidate,
                 }
@@ -412,23 +434,12 @@ impl Segments {
     }
 
     /// As [`remove`](Self::remove), but remembers when the key was used last.
+    #[inline(never)]
     fn forget<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         self.clear_names_of(id);
-        self.forget_at(NodeWord::of(id, nodes).segment, id, KeyBits::of(nodes.hash(id)), nodes);
-    }
-
-    /// As [`forget`](Self::forget), for a node of `segment` that no field names.
-    #[inline]
-    fn forget_at<N: Nodes + ?Sized>(
-        &mut self,
-        segment: SegmentId,
-        id: NodeId,
-        key: KeyBits,
-        nodes: &N,
-    ) {
+        let NodeWord { segment, last, .. } = NodeWord::of(id, nodes);
         self.unlink(segment, id, self.budget.cost_of(id, nodes));
-        let clock = self.clock;
-        self.ghost.insert(key, NodeWord::of(id, nodes).last, |then| clock.age(then));
+        self.ghost.remember(KeyBits::of(nodes.hash(id)), last);
     }
 
     /// Each candidate has one duel. There are several candidates if a heavy entry has pushed many light ones
@@ -458,6 +469,7 @@ impl Segments {
             if checks > MAX_CHECKS || !self.check(tail, nodes) {
                 return Some(tail);
             }
+            self.defender = None;
             self.change_segment(tail, SegmentId::Protected, nodes);
             self.drain_protected(&mut checks, nodes);
         }
@@ -502,45 +514,6 @@ impl Segments {
         next.or(Some(oldest))
     }
 
-    /// The duel: whether `candidate` is worth more than `victim`.
-    ///
-    /// A lead of one may be just the insertion that was counted. It decides only if the distance between the
-    /// candidate's uses is shorter than the time since the victim's last use (the test of LIRS). If a lead
-    /// of one were enough, the keys of a loop would push each other out.
-    #[inline]
-    fn admits<N: Nodes + ?Sized>(
-        &mut self,
-        candidate: NodeId,
-        ours: KeyBits,
-        victim: NodeId,
-        theirs: KeyBits,
-        nodes: &N,
-    ) -> bool {
-        let seen = self.sketch.estimate(ours);
-        let lead = seen.saturating_sub(self.sketch.estimate(theirs));
-        if lead != 1 {
-            return lead > 1 || (seen >= WARM && self.is_admitted_by_chance(ours, victim, nodes));
-        }
-        let word = NodeWord::of(candidate, nodes);
-        let distance = word.distance.max(self.clock.age(word.last));
-        distance < self.clock.age(NodeWord::of(victim, nodes).last)
-    }
-
-    /// Whether a warm candidate that has lost against `victim` is admitted nevertheless.
-    #[cold]
-    fn is_admitted_by_chance<N: Nodes + ?Sized>(
-        &mut self,
-        candidate: KeyBits,
-        victim: NodeId,
-        nodes: &N,
-    ) -> bool {
-        if self.clock.age(NodeWord::of(victim, nodes).last) < STALE {
-            return false;
-        }
-        self.chance = spread(self.chance.wrapping_add(candidate.0));
-        self.chance.is_multiple_of(ADMIT_ONE_IN)
-    }
-
     /// The sketch's estimate of how often `id` was used lately, plus its mark.
     pub(super) fn frequency<N: Nodes + ?Sized>(&self, id: NodeId, nodes: &N) -> u64 {
         self.sketch.estimate(KeyBits::of(nodes.hash(id))) + u64::from(nodes.frequency(id))
@@ -560,6 +533,7 @@ mod tests {
 
     use super::*;
     use crate::policy::PolicyConfig;
+    use crate::policy::sketch::spread;
 
     /// Entries by id, several of which may have the same hash.
     #[derive(Default)]
@@ -619,7 +593,8 @@ mod tests {
                 self.keys[at] = key;
                 self.table.0[at] = entry;
             }
-            self.segments.insert(NodeId::from_raw(u32::try_from(at).unwrap()), &self.table);
+            let id = NodeId::from_raw(u32::try_from(at).unwrap());
+            self.segments.insert(id, hash, &self.table);
             if self.segments.entries() > 100 {
                 let victim = self.segments.evict(&self.table).expect("the cache is not empty");
                 self.keys[victim.index()] = u64::MAX;

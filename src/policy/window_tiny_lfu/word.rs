@@ -3,18 +3,22 @@
 //! Each node has a word ([`Nodes::scratch`]):
 //!
 //! ```text
-//!   31     30 29        15 14            0     last: the tick of its last known use
-//!   | segment| distance   | last         |     distance: between its last two known uses
+//!   31     30 29   28 27   24 23        12 11        0     last: the tick of its last known use
+//!   | segment | unused | count | distance  | last     |     distance: between its last two known uses
 //! ```
+//!
+//! The count is what the sketch estimated when that use was counted.
 //!
 //! A tick passes when new keys have cost a 32nd of the budget: the policy's only clock counts misses.
 #![forbid(unsafe_code)]
 
 use crate::base::node_id::NodeId;
 use crate::policy::Nodes;
+use crate::policy::ghost::STAMP_BITS;
+use crate::policy::sketch::MAX_COUNT;
 
-/// Ticks are counted modulo 2^15.
-pub(super) const TICK_MASK: u16 = 0x7fff;
+/// Ticks are counted modulo 2^12, the bits of a stamp in the ghost.
+pub(super) const TICK_MASK: u16 = (1 << STAMP_BITS) - 1;
 /// The distance of a key that is not known to have been used twice.
 pub(super) const UNKNOWN: u16 = TICK_MASK;
 
@@ -38,10 +42,13 @@ impl SegmentId {
 
 pub(super) const SEGMENTS: usize = 3;
 
+const _: () = assert!(MAX_COUNT == 15 && STAMP_BITS == 12);
+
 /// The contents of a node's word.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NodeWord {
     pub(super) segment: SegmentId,
+    pub(super) count: u64,
     pub(super) distance: u16,
     pub(super) last: u16,
 }
@@ -55,15 +62,19 @@ impl NodeWord {
             1 => SegmentId::Probation,
             _ => SegmentId::Protected,
         };
-        #[expect(clippy::cast_possible_truncation, reason = "fifteen bits each")]
-        let (distance, last) = ((raw >> 15) as u16 & TICK_MASK, raw as u16 & TICK_MASK);
-        Self { segment, distance, last }
+        #[expect(clippy::cast_possible_truncation, reason = "twelve bits each")]
+        let (distance, last) = ((raw >> 12) as u16 & TICK_MASK, raw as u16 & TICK_MASK);
+        Self { segment, count: u64::from(raw >> 24) & MAX_COUNT, distance, last }
     }
 
     #[inline]
     pub(super) fn store<N: Nodes + ?Sized>(self, id: NodeId, nodes: &N) {
-        let segment = (self.segment as u32) << 30;
-        nodes.set_scratch(id, segment | u32::from(self.distance) << 15 | u32::from(self.last));
+        #[expect(clippy::cast_possible_truncation, reason = "at most `MAX_COUNT`")]
+        let (segment, count) = ((self.segment as u32) << 30, (self.count as u32) << 24);
+        nodes.set_scratch(
+            id,
+            segment | count | u32::from(self.distance) << 12 | u32::from(self.last),
+        );
     }
 }
 
