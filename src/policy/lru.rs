@@ -17,6 +17,20 @@ impl Lru {
     pub fn new(_config: &PolicyConfig) -> Self {
         Self::default()
     }
+
+    /// Uses of several nodes that are in the list, the oldest first.
+    #[inline]
+    pub(crate) fn on_uses(&mut self, ids: &[NodeId]) {
+        for id in ids {
+            self.links.move_to_front(&mut self.recent, *id);
+        }
+    }
+
+    /// Prefetches what an access to `id` will write.
+    #[inline]
+    pub(super) fn prefetch_access(&self, id: NodeId) {
+        self.links.prefetch_neighbours(id);
+    }
 }
 
 impl EvictionPolicy for Lru {
@@ -24,10 +38,12 @@ impl EvictionPolicy for Lru {
         Accesses::Order
     }
 
+    #[inline]
     fn on_insert(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.links.push_front(&mut self.recent, id);
     }
 
+    #[inline]
     fn on_access(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.links.move_to_front(&mut self.recent, id);
     }
@@ -36,10 +52,12 @@ impl EvictionPolicy for Lru {
         self.links.move_to_front(&mut self.recent, id);
     }
 
+    #[inline]
     fn on_remove(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.links.remove(&mut self.recent, id);
     }
 
+    #[inline]
     fn evict(&mut self, _nodes: &dyn Nodes) -> Option<NodeId> {
         let victim = self.recent.back()?;
         self.links.remove(&mut self.recent, victim);
@@ -62,6 +80,7 @@ impl Hints for Lru {
         self.links.newest_first(&self.recent).take(count).for_each(name);
     }
 
+    #[inline]
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
         self.links.name_from(self.recent.back(), count, name);
     }

@@ -1,34 +1,36 @@
-//! One instance of a policy, by its type if it is the default policy or SIEVE. A new policy needs nothing
-//! here: it is `Other`.
+//! One instance of a policy, by its type if it is the default policy, SIEVE or LRU. A new policy needs
+//! nothing here: it is `Other`.
 //!
 //! An insertion reads some twenty fields of nodes. Through [`Nodes`] as a trait object, each of them is a
-//! virtual call; if the types of policy and nodes are known, the compiler inlines them.
+//! virtual call; if the types of policy and nodes are known, the compiler inlines them. LRU reads none, but
+//! most hits move a node.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
 
-use super::{EvictionPolicy, Hints, NodeId, Nodes, Sieve, WindowTinyLfu};
+use super::{EvictionPolicy, Hints, Lru, NodeId, Nodes, Sieve, WindowTinyLfu};
 
 /// One instance of a policy.
 pub(crate) enum PolicyImpl {
     WindowTinyLfu(Box<WindowTinyLfu>),
     Sieve(Box<Sieve>),
+    Lru(Box<Lru>),
     Other(Box<dyn EvictionPolicy>),
 }
 
 impl PolicyImpl {
     pub(crate) fn new(policy: Box<dyn EvictionPolicy>) -> Self {
-        let any: &dyn Any = &*policy;
-        let (is_default, is_sieve) = (any.is::<WindowTinyLfu>(), any.is::<Sieve>());
-        if !is_default && !is_sieve {
-            return Self::Other(policy);
-        }
-        let any: Box<dyn Any> = policy;
-        match any.downcast::<WindowTinyLfu>() {
-            Ok(policy) => Self::WindowTinyLfu(policy),
-            Err(any) => {
-                Self::Sieve(any.downcast().expect("it is not the default policy, so it is SIEVE"))
-            }
+        let policy = match downcast(policy) {
+            Ok(policy) => return Self::WindowTinyLfu(policy),
+            Err(policy) => policy,
+        };
+        let policy = match downcast(policy) {
+            Ok(policy) => return Self::Sieve(policy),
+            Err(policy) => policy,
+        };
+        match downcast(policy) {
+            Ok(policy) => Self::Lru(policy),
+            Err(policy) => Self::Other(policy),
         }
     }
 
@@ -37,6 +39,7 @@ impl PolicyImpl {
         match self {
             Self::WindowTinyLfu(policy) => &mut **policy,
             Self::Sieve(policy) => &mut **policy,
+            Self::Lru(policy) => &mut **policy,
             Self::Other(policy) => &mut **policy,
         }
     }
@@ -46,7 +49,22 @@ impl PolicyImpl {
         match self {
             Self::WindowTinyLfu(policy) => policy.insert(id, nodes),
             Self::Sieve(policy) => policy.on_insert(id, nodes),
+            Self::Lru(policy) => policy.on_insert(id, nodes),
             Self::Other(policy) => policy.on_insert(id, nodes),
+        }
+    }
+
+    /// The policy, if it is LRU.
+    #[inline]
+    pub(crate) fn as_lru(&mut self) -> Option<&mut Lru> {
+        if let Self::Lru(policy) = self { Some(&mut **policy) } else { None }
+    }
+
+    /// Prefetches what an access to `id` will write.
+    #[inline]
+    pub(crate) fn prefetch_access(&self, id: NodeId) {
+        if let Self::Lru(policy) = self {
+            policy.prefetch_access(id);
         }
     }
 
@@ -55,6 +73,7 @@ impl PolicyImpl {
         match self {
             Self::WindowTinyLfu(policy) => policy.remove(id, nodes),
             Self::Sieve(policy) => policy.on_remove(id, nodes),
+            Self::Lru(policy) => policy.on_remove(id, nodes),
             Self::Other(policy) => policy.on_remove(id, nodes),
         }
     }
@@ -64,6 +83,7 @@ impl PolicyImpl {
         match self {
             Self::WindowTinyLfu(policy) => policy.choose(nodes),
             Self::Sieve(policy) => policy.choose(nodes),
+            Self::Lru(policy) => policy.evict(nodes),
             Self::Other(policy) => policy.evict(nodes),
         }
     }
@@ -73,6 +93,7 @@ impl PolicyImpl {
         match self {
             Self::WindowTinyLfu(policy) => policy.name_upcoming(count, name),
             Self::Sieve(policy) => policy.upcoming(count, name),
+            Self::Lru(policy) => policy.upcoming(count, name),
             Self::Other(policy) => policy.hints().upcoming(count, name),
         }
     }
@@ -89,11 +110,21 @@ impl PolicyImpl {
     pub(crate) fn announce(&self, hashes: impl Iterator<Item = u64>) {
         match self {
             Self::WindowTinyLfu(policy) => hashes.for_each(|hash| policy.announce(hash)),
-            Self::Sieve(_) => {}
+            Self::Sieve(_) | Self::Lru(_) => {}
             Self::Other(policy) => {
                 let hints = policy.hints();
                 hashes.for_each(|hash| hints.announce(hash));
             }
         }
     }
+}
+
+/// The policy by its type, if it is of that type.
+fn downcast<P: Any>(policy: Box<dyn EvictionPolicy>) -> Result<Box<P>, Box<dyn EvictionPolicy>> {
+    let any: &dyn Any = &*policy;
+    if !any.is::<P>() {
+        return Err(policy);
+    }
+    let any: Box<dyn Any> = policy;
+    Ok(any.downcast().expect("its type was just checked"))
 }
