@@ -15,7 +15,7 @@ use loom::thread::Thread;
 
 use crate::base::node_id::NodeId;
 use crate::base::sync::{AtomicUsize, Ordering};
-use crate::buffer::read_buffer::{Offer, ReadBuffer};
+use crate::buffer::read_buffer::{ReadBuffer, ReadRecord};
 use crate::buffer::write_buffer::{ChangeKind, Event, Popped, SLOTS, WriteBuffer};
 use crate::entry::{Entry, EntryPtr, Owned, dispose};
 use crate::maintainer::{Attendance, Maintained, Maintainer};
@@ -421,14 +421,14 @@ impl Reads {
     /// False if the thread's stripe is full.
     pub fn offer(&self, thread: usize, node: u32) -> bool {
         let hash = KeyHash::from_raw(u64::from(node) << 16);
-        self.0.offer(thread, NodeId::from_raw(node), hash) == Offer::Stored
+        self.0.offer(thread, ReadRecord::new(NodeId::from_raw(node), hash))
     }
 
     pub fn drain(&self) -> Vec<u32> {
         let mut nodes = Vec::new();
-        self.0.drain(|node, hash| {
-            assert_eq!(node.to_raw(), hash, "a record is torn");
-            nodes.push(node.to_raw());
+        self.0.drain(|record| {
+            assert_eq!(record.node().to_raw(), record.tag(), "a record is torn");
+            nodes.push(record.tag());
         });
         nodes
     }

@@ -50,6 +50,10 @@ pub(crate) enum Offer {
 /// The read buffer of one partition.
 pub(crate) struct ReadBuffer(StripedRing<SLOTS>);
 
+/// An access to a node, as a word that is not zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadRecord(u64);
+
 struct RingStripe<const SLOTS: usize> {
     /// The slot of the next record; wraps around.
     tail: AtomicUsize,
@@ -69,18 +73,15 @@ impl<const SLOTS: usize> StripedRing<SLOTS> {
     /// Records a word for the thread with this number. Wait-free, apart from the allocation of a stripe.
     #[inline]
     pub(crate) fn offer(&self, thread: usize, word: u64) -> Offer {
-        let stripe = &self.stripes[thread & (self.stripes.len() - 1)];
-        let stripe = stripe.get_or_make(RingStripe::new);
-        let tail = stripe.tail.load(Ordering::Relaxed);
-        let slot = &stripe.slots[tail % SLOTS];
-        if slot.load(Ordering::Relaxed) != 0 {
-            return Offer::Full;
-        }
-        slot.store(word, Ordering::Relaxed);
-        let next = tail.wrapping_add(1);
-        stripe.tail.store(next, Ordering::Relaxed);
+        let stripe = self.stripe(thread);
+        let Some(next) = stripe.append(word) else { return Offer::Full };
         let waiting = next.wrapping_sub(stripe.head.load(Ordering::Relaxed));
         if waiting == SLOTS / 2 { Offer::HalfFull } else { Offer::Stored }
+    }
+
+    #[inline]
+    fn stripe(&self, thread: usize) -> &RingStripe<SLOTS> {
+        self.stripes[thread & (self.stripes.len() - 1)].get_or_make(RingStripe::new)
     }
 
     /// The number of bytes that the stripes take.
@@ -123,6 +124,20 @@ impl<const SLOTS: usize> RingStripe<SLOTS> {
             slots: std::array::from_fn(|_| AtomicU64::new(0)),
         })
     }
+
+    /// Puts a word behind the others, and returns the new tail, unless the stripe is full.
+    #[inline]
+    fn append(&self, word: u64) -> Option<usize> {
+        let tail = self.tail.load(Ordering::Relaxed);
+        let slot = &self.slots[tail % SLOTS];
+        if slot.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        slot.store(word, Ordering::Relaxed);
+        let next = tail.wrapping_add(1);
+        self.tail.store(next, Ordering::Relaxed);
+        Some(next)
+    }
 }
 
 impl ReadBuffer {
@@ -131,34 +146,39 @@ impl ReadBuffer {
         Self(StripedRing::new(stripes))
     }
 
-    /// Records an access to `node` by the thread with this number. Wait-free, apart from the allocation of a
-    /// stripe.
+    /// Keeps a record of the thread with this number. False if the thread's stripe is full.
+    /// Wait-free, apart from the allocation of a stripe.
     #[inline]
-    pub(crate) fn offer(&self, thread: usize, node: NodeId, hash: KeyHash) -> Offer {
-        match self.0.offer(thread, record(node, hash)) {
-            Offer::Full => Offer::Full,
-            Offer::Stored | Offer::HalfFull => Offer::Stored,
-        }
+    pub(crate) fn offer(&self, thread: usize, record: ReadRecord) -> bool {
+        self.0.stripe(thread).append(record.0).is_some()
     }
 
-    /// Takes every record out, the oldest of each stripe first. `accept` gets the node id and the
-    /// [tag](KeyHash::tag) of the hash. Only one caller may do so at a time.
-    pub(crate) fn drain(&self, mut accept: impl FnMut(NodeId, u32)) {
-        self.0.drain(|word| {
-            let (node, hash) = parts(word);
-            accept(node, hash);
-        });
+    /// Takes every record out, the oldest of each stripe first. Only one caller may do so at a time.
+    #[inline]
+    pub(crate) fn drain(&self, mut accept: impl FnMut(ReadRecord)) {
+        self.0.drain(|word| accept(ReadRecord(word)));
     }
 }
 
-fn record(node: NodeId, hash: KeyHash) -> u64 {
-    u64::from(hash.tag()) << 32 | (u64::from(node.to_raw()) + 1)
-}
+impl ReadRecord {
+    /// An access to `node`, which the entry of that hash has.
+    #[inline]
+    pub(crate) fn new(node: NodeId, hash: KeyHash) -> Self {
+        Self(u64::from(hash.tag()) << 32 | (u64::from(node.to_raw()) + 1))
+    }
 
-fn parts(record: u64) -> (NodeId, u32) {
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves of a word")]
-    let (node, hash) = (record as u32, (record >> 32) as u32);
-    (NodeId::from_raw(node - 1), hash)
+    #[inline]
+    pub(crate) fn node(self) -> NodeId {
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half of the word")]
+        let raw = self.0 as u32;
+        NodeId::from_raw(raw - 1)
+    }
+
+    /// The [tag](KeyHash::tag) of the hash.
+    #[inline]
+    pub(crate) fn tag(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
 }
 
 #[cfg(all(test, not(larder_loom)))]
@@ -167,8 +187,13 @@ mod tests {
 
     fn drained(buffer: &ReadBuffer) -> Vec<(u32, u32)> {
         let mut records = Vec::new();
-        buffer.drain(|node, hash| records.push((node.to_raw(), hash)));
+        buffer.drain(|record| records.push((record.node().to_raw(), record.tag())));
         records
+    }
+
+    fn offer(buffer: &ReadBuffer, thread: usize, node: u32, hash: u64) -> bool {
+        let record = ReadRecord::new(NodeId::from_raw(node), KeyHash::from_raw(hash));
+        buffer.offer(thread, record)
     }
 
     #[test]
@@ -178,8 +203,7 @@ mod tests {
         for round in 1..200 {
             let count = round % (SLOTS as u32) + 1;
             for _ in 0..count {
-                let hash = KeyHash::from_raw(u64::from(next) << 16 | 0xffff);
-                assert_eq!(buffer.offer(7, NodeId::from_raw(next), hash), Offer::Stored);
+                assert!(offer(&buffer, 7, next, u64::from(next) << 16 | 0xffff));
                 next += 1;
             }
             let expected: Vec<_> = (next - count..next).map(|node| (node, node)).collect();
@@ -191,19 +215,12 @@ mod tests {
     fn full_stripe_refuses_and_keeps_what_it_has() {
         let buffer = ReadBuffer::new(2);
         for node in 0..SLOTS as u32 {
-            assert_eq!(
-                buffer.offer(1, NodeId::from_raw(node), KeyHash::from_raw(0)),
-                Offer::Stored
-            );
+            assert!(offer(&buffer, 1, node, 0));
         }
-        assert_eq!(buffer.offer(1, NodeId::from_raw(999), KeyHash::from_raw(0)), Offer::Full);
-        assert_eq!(
-            buffer.offer(0, NodeId::from_raw(5), KeyHash::from_raw(0)),
-            Offer::Stored,
-            "another stripe"
-        );
+        assert!(!offer(&buffer, 1, 999, 0));
+        assert!(offer(&buffer, 0, 5, 0), "another stripe");
         assert_eq!(drained(&buffer).len(), SLOTS + 1);
-        assert_eq!(buffer.offer(1, NodeId::from_raw(999), KeyHash::from_raw(0)), Offer::Stored);
+        assert!(offer(&buffer, 1, 999, 0));
     }
 
     #[test]
@@ -230,6 +247,7 @@ mod tests {
     #[test]
     fn highest_node_id_fits_a_record() {
         let highest = NodeId::from_raw(u32::MAX - 1);
-        assert_eq!(parts(record(highest, KeyHash::from_raw((1 << 48) - 1))), (highest, u32::MAX));
+        let record = ReadRecord::new(highest, KeyHash::from_raw((1 << 48) - 1));
+        assert_eq!((record.node(), record.tag()), (highest, u32::MAX));
     }
 }

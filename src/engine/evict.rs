@@ -21,6 +21,8 @@ use crate::policy::bounds::Limits;
 use crate::policy::policy_impl::PolicyImpl;
 use crate::policy::{Accesses, EvictionPolicy, Nodes, PolicyConfig, Room, Sample};
 
+// Recorded accesses.
+mod accesses;
 // Prefetching what evictions will read.
 mod ahead;
 // The accounts of what partitions lend each other.
@@ -36,6 +38,7 @@ mod plain;
 // Which entry is evicted next.
 mod victims;
 
+pub(crate) use accesses::AccessBatch;
 pub(crate) use loans::Loans;
 use node_map::NodeMap;
 pub(crate) use plain::PlainRun;
@@ -301,18 +304,6 @@ impl Evictor {
         self.nodes.take(id);
     }
 
-    /// Reports a recorded access to the policy, unless its entry has left since.
-    #[inline]
-    pub(crate) fn access(&mut self, id: NodeId, tag: u32) {
-        let is_same = |entry: &EntryPtr| entry.hash().tag() == tag;
-        if self.nodes.evictable(id).as_ref().is_some_and(is_same) {
-            if !self.demoted.is_empty() {
-                self.restore_rank(id);
-            }
-            self.call_policy(|policy, nodes| policy.on_access(id, nodes));
-        }
-    }
-
     /// An entry whose timer is due, and its node. The timer is stopped: the caller removes the entry or
     /// calls [`rewatch`](Self::rewatch). Visits at most `budget` timers.
     #[inline]
@@ -370,6 +361,11 @@ impl Evictor {
     fn note_panic(&mut self, payload: Payload) {
         self.faults += 1;
         self.payloads.push(payload);
+    }
+
+    /// Whether the policy has panicked since they were last taken.
+    pub(crate) fn has_payloads(&self) -> bool {
+        !self.payloads.is_empty()
     }
 
     /// The payloads of the policy's panics, which have to be dropped without the lock.

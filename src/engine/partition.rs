@@ -34,6 +34,9 @@ use crate::listener::{AtomicListening, Channel, Notification, PendingRemoval};
 use crate::policy::Sample;
 use crate::reclaim::{self, Freeable, Guard, Retired};
 
+// The recorded hits, and when nothing else has to be applied.
+mod reads;
+// Which retired entries are freed, and when.
 mod freeing;
 
 use freeing::SEAL_PART;
@@ -446,19 +449,6 @@ impl<K, V> Partition<K, V> {
         };
         for (node, tag) in moved {
             evictor.watch(node, tag);
-        }
-    }
-
-    /// Reports the recorded hits to the policy: before the waiting events, since most of the hits are older.
-    pub(super) fn drain_reads(&self, evictor: &mut Evictor) {
-        let Some(reads) = &self.reads else { return };
-        let mut has_records = false;
-        reads.drain(|node: NodeId, hash| {
-            has_records = true;
-            evictor.access(node, hash);
-        });
-        if has_records && evictor.needs_ticks() {
-            self.tick.store(self.tick().wrapping_add(1).max(1), Ordering::Relaxed);
         }
     }
 

@@ -360,6 +360,24 @@ fn readers_drain_a_full_buffer_unless_another_thread_runs_maintenance() {
 }
 
 #[test]
+fn a_reader_of_a_full_buffer_applies_the_events_that_wait() {
+    let test = TestEngine::new(Maintenance::Background, 320);
+    let entries: Vec<EntryPtr> = (0..100).map(|key| test.insert(key)).collect();
+    test.engine.run_pending();
+    let runs = || test.engine.stats().maintenance_runs;
+    let (partition, before) = (&test.engine.partitions[0], runs());
+    entries.iter().for_each(|entry| test.hit(*entry));
+    assert_eq!((runs(), test.accesses()), (before + 1, 64), "nothing else waits");
+
+    test.insert(200);
+    assert_eq!(partition.writes.waiting(), 1);
+    // The buffer still has 36 records.
+    entries[..50].iter().for_each(|entry| test.hit(*entry));
+    assert_eq!((partition.writes.waiting(), runs(), test.accesses()), (0, before + 2, 64));
+    assert_eq!(test.engine.stats().dropped_accesses, 0);
+}
+
+#[test]
 fn batches_and_room_are_parts_of_the_smallest_partition() {
     for (entries, part, limit, events) in
         [(0, 32, 64, 1), (31, 32, 64, 1), (64, 32, 64, 2), (1 << 40, 32, 64, 64), (63, 16, 3, 3)]

@@ -1,6 +1,7 @@
 //! Doubly linked lists of nodes, linked by index. Several lists share one table of links.
 
 use super::NodeId;
+use crate::base::prefetch::prefetch_for_write;
 
 /// No node: the end of a list.
 const NONE: u32 = u32::MAX;
@@ -98,11 +99,32 @@ impl Links {
         list.back = newer;
     }
 
+    /// Moves `id`, which must be in `list`.
     #[inline]
     pub(super) fn move_to_front(&mut self, list: &mut NodeList, id: NodeId) {
-        if list.front != id.to_raw() {
-            self.remove(list, id);
-            self.push_front(list, id);
+        let front = list.front;
+        if front == id.to_raw() {
+            return;
+        }
+        // It is not at the front, so there is a newer one.
+        let NodeLink { newer, older } = self.links[id.index()];
+        self.links[newer as usize].older = older;
+        match node(older) {
+            Some(older) => self.links[older.index()].newer = newer,
+            None => list.back = newer,
+        }
+        self.links[front as usize].newer = id.to_raw();
+        self.links[id.index()] = NodeLink { newer: NONE, older: front };
+        list.front = id.to_raw();
+    }
+
+    /// Prefetches what moving `id` will write besides its own links.
+    #[inline]
+    pub(super) fn prefetch_neighbours(&self, id: NodeId) {
+        if let Some(NodeLink { newer, older }) = self.links.get(id.index()) {
+            // Wrapping: at an end of the list there is none, and the address is a mere hint.
+            prefetch_for_write(self.links.as_ptr().wrapping_add(*newer as usize));
+            prefetch_for_write(self.links.as_ptr().wrapping_add(*older as usize));
         }
     }
 

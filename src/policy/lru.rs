@@ -22,6 +22,20 @@ impl Lru {
     pub(super) fn name_upcoming(&self, count: usize, name: &mut (impl FnMut(NodeId) + ?Sized)) {
         self.links.name_from(self.recent.back(), count, name);
     }
+
+    /// Uses of several nodes that are in the list, the oldest first.
+    #[inline]
+    pub(crate) fn on_uses(&mut self, ids: &[NodeId]) {
+        for id in ids {
+            self.links.move_to_front(&mut self.recent, *id);
+        }
+    }
+
+    /// Prefetches what an access to `id` will write.
+    #[inline]
+    pub(super) fn prefetch_access(&self, id: NodeId) {
+        self.links.prefetch_neighbours(id);
+    }
 }
 
 impl EvictionPolicy for Lru {
@@ -72,6 +86,7 @@ impl Hints for Lru {
         self.links.newest_first(&self.recent).take(count).for_each(name);
     }
 
+    #[inline]
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
         self.name_upcoming(count, name);
     }

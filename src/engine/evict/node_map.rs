@@ -114,7 +114,8 @@ impl NodeMap {
     /// The entry, if it is evictable.
     #[inline]
     pub(super) fn evictable(&self, id: NodeId) -> Option<EntryPtr> {
-        self.get(id).filter(|entry| !entry.meta().is_unevictable())
+        // In most caches all are, and then the metadata need not be read.
+        self.get(id).filter(|entry| self.unevictable == 0 || !entry.meta().is_unevictable())
     }
 
     #[inline]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::base::hash::KeyHash;
 use crate::base::sync;
+use crate::buffer::read_buffer::ReadRecord;
 use crate::entry::{Deadline, DeadlineSpec, Owned};
 use crate::policy::Hints;
 use crate::policy::bounds::Bounds;
@@ -147,6 +148,14 @@ impl TestPartition {
         entry
     }
 
+    fn access_each(&mut self, records: &[ReadRecord]) {
+        let mut accesses = AccessBatch::default();
+        for record in records {
+            self.evictor.access(&mut accesses, *record);
+        }
+        self.evictor.report(&mut accesses);
+    }
+
     fn calls(&self) -> Vec<PolicyCall> {
         std::mem::take(&mut sync::lock(&self.script).calls)
     }
@@ -284,7 +293,7 @@ fn the_policy_never_sees_unevictable_entries() {
     let (plain, unevictable) = (partition.insert(1, 10), partition.insert_unevictable(2, 20));
     assert_eq!(partition.calls(), [PolicyCall::Insert(0)]);
     assert_eq!((partition.evictor.len(), partition.evictor.weight()), (2, 30));
-    partition.evictor.access(id(1), KeyHash::from_raw(2).tag());
+    partition.access_each(&[ReadRecord::new(id(1), KeyHash::from_raw(2))]);
     let still_unevictable = partition.entry(2, 21, Owned::set_unevictable);
     partition.evictor.update(id(1), unevictable, still_unevictable);
     assert_eq!(partition.calls(), []);
@@ -313,12 +322,28 @@ fn the_policy_never_sees_unevictable_entries() {
 fn an_access_is_reported_if_the_node_is_still_that_of_its_key() {
     let mut partition = TestPartition::plain();
     let entry = partition.insert(7 << 32 | 7, 1);
-    let tag = entry.hash().tag();
+    let other = KeyHash::from_raw(7 << 33);
     partition.calls();
-    partition.evictor.access(id(0), tag);
-    partition.evictor.access(id(0), !tag);
-    partition.evictor.access(id(5), tag);
+    let accesses = [(0, entry.hash()), (0, other), (5, entry.hash())];
+    partition.access_each(&accesses.map(|(node, hash)| ReadRecord::new(id(node), hash)));
     assert_eq!(partition.calls(), [PolicyCall::Access(0)]);
+}
+
+#[test]
+fn more_accesses_than_a_batch_holds_are_reported_in_their_order() {
+    let mut partition = TestPartition::plain();
+    let entries: Vec<EntryPtr> = (0..3).map(|key| partition.insert(key << 16, 1)).collect();
+    partition.calls();
+    for count in [1, 63, 64, 65, 128, 1_000] {
+        let nodes = (0..count).map(|step| step * step % 3);
+        let records: Vec<ReadRecord> = nodes
+            .clone()
+            .map(|node| ReadRecord::new(id(node), entries[node as usize].hash()))
+            .collect();
+        partition.access_each(&records);
+        let expected: Vec<PolicyCall> = nodes.map(PolicyCall::Access).collect();
+        assert_eq!(partition.calls(), expected, "{count}");
+    }
 }
 
 #[test]
