@@ -193,6 +193,10 @@ impl SplitList {
     #[inline(always)]
     pub(super) unsafe fn insert_into_empty(&self, new: NonNull<Header>, hash: KeyHash) -> bool {
         let mask = self.buckets.mask();
+        if mask == 0 {
+            // There is no segment yet, and the one bucket belongs to all empty tables.
+            return false;
+        }
         let head = self.buckets.head(hash.bucket(mask));
         let word = head.load();
         // The next head ends the bucket, unless the array is doubled meanwhile (see `probe_bucket`).
