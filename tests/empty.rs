@@ -50,7 +50,8 @@ fn bytes_of<T>(make: impl Fn() -> T) -> isize {
 
 #[test]
 fn an_empty_cache_takes_at_most_four_kibibytes() {
-    let with = |policy| move || Cache::<u64, u64>::builder().capacity(1_000).policy(policy()).build();
+    let with =
+        |policy| move || Cache::<u64, u64>::builder().capacity(1_000).policy(policy()).build();
     for (name, bytes) in [
         ("default", bytes_of(|| Cache::<u64, u64>::new(1_000))),
         ("tiny", bytes_of(|| Cache::<u64, u64>::new(1))),
@@ -79,7 +80,10 @@ fn caches_that_are_only_read_take_no_more() {
     cache.get(&0); // makes what belongs to the thread
     let before = LIVE_BYTES.get();
     for key in 0..100 {
-        assert_eq!((cache.get(&key), cache.remove(&key), cache.contains_key(&key)), (None, None, false));
+        assert_eq!(
+            (cache.get(&key), cache.remove(&key), cache.contains_key(&key)),
+            (None, None, false)
+        );
     }
     assert_eq!((cache.len(), cache.iter().count(), cache.stats().inserts), (0, 0, 0));
     cache.clear();

@@ -64,12 +64,8 @@ impl<T> LazyBox<T> {
         let made = Box::into_raw(made);
         // AcqRel: the release publishes the value to `get`. Acquire: if another thread was first, this pairs
         // with its release.
-        let swapped = self.value.compare_exchange(
-            ptr::null_mut(),
-            made,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
+        let swapped =
+            self.value.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire);
         let value = match swapped {
             Ok(_) => made,
             Err(first) => {
@@ -134,8 +130,7 @@ mod tests {
                         ptr::from_ref(lazy.get_or_make(|| vec![number])).addr()
                     }
                 };
-                let threads: Vec<_> =
-                    (0..THREADS).map(|number| scope.spawn(get(number))).collect();
+                let threads: Vec<_> = (0..THREADS).map(|number| scope.spawn(get(number))).collect();
                 threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
             });
             assert!(addresses.iter().all(|address| *address == addresses[0]));

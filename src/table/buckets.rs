@@ -58,7 +58,8 @@ const _: () = assert!((1_u64 << INITIAL_BITS) << (SEGMENTS - 1) == 1 << MAX_BITS
 /// What is aligned to this has so many low bits for a number: the exponent of segment 0.
 const ROOT_ALIGN: usize = 64;
 
-const _: () = assert!((MAX_FIRST_BITS as usize) < ROOT_ALIGN && (INITIAL_BITS as usize) < ROOT_ALIGN);
+const _: () =
+    assert!((MAX_FIRST_BITS as usize) < ROOT_ALIGN && (INITIAL_BITS as usize) < ROOT_ALIGN);
 
 pub(super) struct Buckets {
     /// Number of buckets in use minus one; a power of two minus one.
