@@ -50,8 +50,9 @@ fn bytes_of<T>(make: impl Fn() -> T) -> isize {
 
 #[test]
 fn an_empty_cache_takes_at_most_four_kibibytes() {
-    let with =
-        |policy| move || Cache::<u64, u64>::builder().capacity(1_000).policy(policy()).build();
+    let with = |policy: fn() -> Policy| {
+        move || Cache::<u64, u64>::builder().capacity(1_000).policy(policy()).build()
+    };
     for (name, bytes) in [
         ("default", bytes_of(|| Cache::<u64, u64>::new(1_000))),
         ("tiny", bytes_of(|| Cache::<u64, u64>::new(1))),
