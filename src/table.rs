@@ -570,7 +570,7 @@ mod tests {
     #[test]
     fn buckets_are_twice_the_entries_or_more() {
         let table = Table::<u64, u64>::new(0);
-        for (entries, buckets) in [(0, 16), (8, 16), (9, 32), (5, 32), (16, 32), (100, 256)] {
+        for (entries, buckets) in [(0, 1), (8, 16), (9, 32), (5, 32), (16, 32), (100, 256)] {
             table.grow_for(entries);
             assert_eq!(table.buckets(), buckets, "for {entries} entries");
         }

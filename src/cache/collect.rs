@@ -122,7 +122,7 @@ mod tests {
     fn buckets(cache: &Cache<u64, u64>) -> usize {
         let engine = &cache.shared.engine;
         let buckets = engine.table.buckets();
-        let is_new = buckets == 16;
+        let is_new = buckets <= 16;
         assert!(is_new || !engine.has_closed_buckets(), "the reserved buckets are open");
         buckets
     }
@@ -131,7 +131,7 @@ mod tests {
     fn a_reservation_goes_up_to_the_bound_and_evicts_nothing() {
         let builder = || Cache::<u64, u64>::builder().maintenance(Maintenance::Inline);
         let cache = builder().capacity(1_000).build().expect("a valid configuration");
-        assert_eq!(buckets(&cache), 16);
+        assert_eq!(buckets(&cache), 1, "it has no array of buckets yet");
         cache.insert(1, 1);
         cache.reserve(0);
         assert_eq!(buckets(&cache), 16);
