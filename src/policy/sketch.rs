@@ -215,7 +215,9 @@ impl Sketch {
         self.max_blocks = max_blocks.max(self.blocks.len());
         self.sized_for = self.sized_for.min(self.blocks.len() * BLOCK_ENTRIES);
         self.sample = sample;
-        self.age_from = self.age_from.min(sample);
+        if self.unhalved_from == usize::MAX {
+            self.age_from = sample;
+        }
         self.is_bounded = true;
     }
 
@@ -364,6 +366,21 @@ mod tests {
             }
         }
         assert_eq!(steps, sketch.blocks.len());
+    }
+
+    #[test]
+    fn a_resized_sketch_ages_by_its_new_capacity() {
+        let mut sketch = Sketch::new(Some(100));
+        sketch.grow(100, std::iter::empty());
+        sketch.resize(1_000);
+        assert_eq!(sketch.age_from, 20_000);
+        sketch.age();
+        sketch.resize(10);
+        while sketch.unhalved_from != usize::MAX {
+            assert_eq!(sketch.age_from, 0, "some blocks are not halved yet");
+            sketch.age();
+        }
+        assert_eq!(sketch.age_from, 200);
     }
 
     #[test]
