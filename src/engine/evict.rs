@@ -27,14 +27,14 @@ mod accesses;
 mod ahead;
 // The accounts of what partitions lend each other.
 mod loans;
+// The events of most caches.
+mod plain;
 // The entries by node id.
 mod node_map;
 // Entries in the order of the policy, and demoted ones.
 mod ranking;
 // Checks for tests.
 mod validate;
-// The events of most caches.
-mod plain;
 // Which entry is evicted next.
 mod victims;
 

@@ -318,6 +318,7 @@ impl<K, V> Partition<K, V> {
             }),
             ages: self.ages.as_deref(),
             timing: &engine.timing,
+            due_ns,
             grace: engine.timing.grace,
             guard,
             done,

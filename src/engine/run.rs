@@ -17,9 +17,10 @@ use crate::listener::{AtomicListening, Channel, Notification, PendingRemoval};
 use crate::reclaim::{Guard, Retired};
 use crate::table::Table;
 
-/// The most timers that a run fires or moves down the wheel, so that a writer's run does not take longer
-/// if a million timers are due.
-const TIMERS_A_RUN: u32 = 16;
+/// The most timers that a step fires or moves down the wheel, so that a writer's run does not take longer
+/// if a million timers are due. A run has one step, and more before it evicts a valid entry.
+const TIMERS_A_STEP: u32 = 16;
+const TRIES_TO_EXPIRE: usize = 4;
 
 /// The most entries that a run evicts to approach lowered limits.
 const MAX_LOWERED: usize = 16;
@@ -39,7 +40,7 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) has_atomic: bool,
     /// Expired entries that stay because other threads are within their gates.
     pub(super) postponed: Vec<EntryPtr>,
-    /// Whether there are shadow caches, which hear of removals.
+    /// Whether there are shadow caches, which are notified of removals.
     pub(super) notes_removed: bool,
     /// The evicted entries, if a caller wants to see them.
     pub(super) victims: Option<&'a mut Vec<EntryPtr>>,
@@ -47,6 +48,8 @@ pub(super) struct Run<'a, 'e, K, V> {
     /// Where the ages of evicted entries are counted, if that was asked for.
     pub(super) ages: Option<&'a TimeHistogram>,
     pub(super) timing: &'a Timing,
+    /// The time, as long as timers may be due.
+    pub(super) due_ns: Option<u64>,
     /// For how long entries stay after their deadlines.
     pub(super) grace: Grace,
     pub(super) guard: &'a Guard,
@@ -313,9 +316,26 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         self.retired.list().retire(entry, weight);
     }
 
-    /// Removes entries that are due to expire, as many as one run may.
-    pub(super) fn expire(&mut self, now_ns: u64) {
-        let mut budget = TIMERS_A_RUN;
+    /// Removes expired entries where one would have to be evicted. False if it finds none.
+    #[cold]
+    fn expire_instead(&mut self, now_ns: u64) -> bool {
+        let len_before = self.evictor.len();
+        for _ in 0..TRIES_TO_EXPIRE {
+            let has_ended = self.expire(now_ns);
+            if self.evictor.len() < len_before {
+                return true;
+            }
+            if has_ended {
+                break;
+            }
+        }
+        self.due_ns = None;
+        false
+    }
+
+    /// Removes entries that are due to expire, as many as one step may. Returns whether no more are due.
+    pub(super) fn expire(&mut self, now_ns: u64) -> bool {
+        let mut budget = TIMERS_A_STEP;
         while self.done.leaving.is_none()
             && let Some((id, entry)) = self.evictor.fire(now_ns, &mut budget)
         {
@@ -340,6 +360,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
                 self.done.expired_weight += u64::from(entry.meta().weight());
             }
         }
+        budget > 0
     }
 
     /// Chooses a victim to take out after the listener was notified. False if there is none now.
@@ -400,9 +421,15 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         true
     }
 
-    /// Takes a victim out, or chooses it with an atomic listener. False if there is none.
+    /// Takes a victim out, or chooses it with an atomic listener. False if there is none. As long as expired
+    /// entries are there, these leave first.
     #[inline(never)]
     fn evict(&mut self) -> bool {
+        if let Some(now_ns) = self.due_ns
+            && self.expire_instead(now_ns)
+        {
+            return true;
+        }
         if self.has_atomic {
             return self.evict_notifying();
         }
