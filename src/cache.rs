@@ -23,6 +23,7 @@ use crate::task::Background;
 // Rustdoc lists the `impl` blocks of `Cache` in the order of these modules, so it is the order of use.
 mod basics; // `get`, `insert`, and the other methods that most users need
 mod insert; // insertions with options, and the steps that all insertions share
+mod insert_plain; // insertions without options
 mod update; // replacing the value of a key by one that is computed from it
 mod counters; // numbers that many threads add to
 mod entry_api; // `entry`: what a map's entries do, each in one atomic step

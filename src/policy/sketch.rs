@@ -93,9 +93,7 @@ impl KeyBits {
     /// length, it is one of the two indexes from twice this one on.
     #[inline]
     pub(super) fn index(self, len: usize) -> usize {
-        #[expect(clippy::cast_possible_truncation, reason = "below `len`")]
-        let index = ((self.0 >> 32).wrapping_mul(len as u64) >> 32) as usize;
-        index
+        ((self.0 >> 32).wrapping_mul(len as u64) >> 32) as usize
     }
 
     /// 12 bits that the index does not depend on.

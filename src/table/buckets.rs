@@ -307,7 +307,7 @@ fn with_nothing<R>(with: impl FnOnce(&'static Link) -> R) -> R {
         loom::lazy_static! {
             static ref NOTHING: Link = Link::end();
         }
-        with(NOTHING.get())
+        with(&NOTHING)
     }
 }
 
