@@ -2,7 +2,9 @@
 //!
 //! Threads start together at a barrier and check the stop flag once per batch. Each measures its
 //! own time from its first operation to its last, and the rates are summed, so a thread that the
-//! system starts late or stops early does not count as idle.
+//! system starts late or stops early does not count as idle. If there are more threads than
+//! processors, that would count the time of a processor twice: then all threads share one time, from
+//! the end of the warm-up to the last operation of all.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,7 +46,7 @@ impl Done {
 /// What the threads of one measurement did together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rate {
-    /// The sum over all threads of operations divided by the thread's own time.
+    /// The sum over all threads of operations divided by the thread's time.
     pub operations_per_second: f64,
     /// Operations of all threads.
     pub operations: u64,
@@ -136,18 +138,27 @@ pub fn measure_each<O: Observer, B: FnMut(&mut O) -> Done>(
         rate.operations_per_second = rate.operations as f64 / started.elapsed().as_secs_f64();
         (rate, observer)
     };
+    let is_crowded = thread::available_parallelism().is_ok_and(|cores| threads > cores.get());
     thread::scope(|scope| {
         let run = &run;
         let running: Vec<_> = (0..threads).map(|index| scope.spawn(move || run(index))).collect();
         start.wait();
         thread::sleep(warm_up);
+        let begin = Instant::now();
         is_warm.store(true, Ordering::Relaxed);
         thread::sleep(duration);
         stop.store(true, Ordering::Relaxed);
         let join = |thread: thread::ScopedJoinHandle<'_, _>| {
             thread.join().expect("a batch does not panic")
         };
-        running.into_iter().map(join).collect()
+        let mut measured: Vec<(Rate, O)> = running.into_iter().map(join).collect();
+        if is_crowded {
+            let seconds = begin.elapsed().as_secs_f64();
+            for (rate, _) in &mut measured {
+                rate.operations_per_second = rate.operations as f64 / seconds;
+            }
+        }
+        measured
     })
 }
 

@@ -117,20 +117,26 @@ struct Filling {
 
 struct Filled {
     entries: usize,
-    bytes: usize,
-    bytes_when_built: usize,
+    bytes: i64,
+    bytes_when_built: i64,
+}
+
+/// By how much the live bytes have grown since they were `before`. They may have shrunk, because the
+/// contender before frees some of its memory late.
+fn since(before: usize) -> i64 {
+    live_bytes() as i64 - before as i64
 }
 
 impl<K: CacheKey, V: Value> Job<K, V> for Filling {
     type Output = Filled;
 
     fn run<C: Contender<Key = K, Value = V>>(self, contender: C) -> Filled {
-        let bytes_when_built = live_bytes() - self.before;
+        let bytes_when_built = since(self.before);
         for number in 0..self.entries as u64 {
             contender.insert(K::new(scramble(number)), V::new(number));
         }
         contender.run_pending();
-        let bytes = live_bytes() - self.before;
+        let bytes = since(self.before);
         let entries = contender.entries().unwrap_or_else(|| {
             let is_present = |&number: &u64| contender.get(&K::new(scramble(number))).is_some();
             (0..self.entries as u64).filter(is_present).count()

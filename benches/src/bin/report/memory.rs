@@ -8,7 +8,6 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use clap::ValueEnum;
 use larder_benches::contender::Name;
 use serde_json::Value as Json;
 
@@ -21,29 +20,29 @@ pub(crate) struct Memory {
     pub(crate) bytes: f64,
 }
 
-/// Has the contenders filled with so many entries.
+/// Has the contenders filled with so many entries. Each has a process of its own, in which no other
+/// frees memory late.
 pub(crate) fn measure(contenders: &[Name], entries: usize) -> Result<Vec<Memory>, Box<dyn Error>> {
     let program = program()?;
-    let names: Vec<String> = contenders.iter().map(Name::to_string).collect();
-    eprintln!("memory: {entries} entries");
-    let output = Command::new(&program)
-        .args(["--json", "--entries", &entries.to_string(), "--contenders", &names.join(",")])
+    contenders.iter().map(|&name| measure_one(&program, name, entries)).collect()
+}
+
+fn measure_one(program: &Path, name: Name, entries: usize) -> Result<Memory, Box<dyn Error>> {
+    eprintln!("memory: {name}");
+    let output = Command::new(program)
+        .args(["--json", "--entries", &entries.to_string(), "--contenders", &name.to_string()])
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {
         return Err(format!("{} fails: {}", program.display(), output.status).into());
     }
-    let found: Vec<Json> = serde_json::from_slice(&output.stdout)?;
-    let parse = |one: &Json| {
-        let name = one["contender"].as_str()?;
-        Some(Memory {
-            name: Name::from_str(name, false).ok()?,
-            entries: one["entries"].as_u64()?,
-            bytes: one["bytes_beyond_key_and_value"].as_f64()?,
-        })
+    let found: Json = serde_json::from_slice(&output.stdout)?;
+    let parsed = || {
+        let entries = found[0]["entries"].as_u64()?;
+        let bytes = found[0]["bytes_beyond_key_and_value"].as_f64()?;
+        Some(Memory { name, entries, bytes })
     };
-    let parsed: Option<Vec<Memory>> = found.iter().map(parse).collect();
-    parsed.ok_or_else(|| "`memory` is of another version than this program".into())
+    parsed().ok_or_else(|| "`memory` is of another version than this program".into())
 }
 
 /// The program beside this one. Cargo builds only the program that it is to run, so if it runs this

@@ -76,7 +76,7 @@ impl Conditions {
             clock_cost_ns,
             load_before,
             load_after,
-            versions: PACKAGES.iter().flat_map(|&package| versions_of(package)).collect(),
+            versions: PACKAGES.iter().filter_map(|&package| version_of(package)).collect(),
         }
     }
 }
@@ -88,14 +88,21 @@ pub(crate) fn load_average() -> String {
     averages.join(" ")
 }
 
-/// The locked versions of `package`: more than one if another dependency needs another one.
-fn versions_of(package: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let named = LOCK.split("[[package]]").filter(move |block| {
-        block.lines().any(|line| line.strip_prefix("name = ") == Some(&format!("\"{package}\"")))
+/// The locked version of `package`. If there are several, the benchmarks' own entry says which is
+/// theirs.
+fn version_of(package: &'static str) -> Option<(&'static str, &'static str)> {
+    let field = |block: &'static str, field: &str| {
+        block.lines().find_map(|line| line.strip_prefix(field)).map(|value| value.trim_matches('"'))
+    };
+    let blocks = || LOCK.split("[[package]]");
+    let ours = blocks().find(|block| field(block, "name = ") == Some("larder-benches"))?;
+    let named = ours.lines().find_map(|line| {
+        let dependency = line.trim_matches([' ', '"', ',']);
+        dependency.strip_prefix(package)?.strip_prefix(' ')
     });
-    let version =
-        |block: &'static str| block.lines().find_map(|line| line.strip_prefix("version = "));
-    named.filter_map(version).map(move |version| (package, version.trim_matches('"')))
+    let only =
+        || field(blocks().find(|block| field(block, "name = ") == Some(package))?, "version = ");
+    Some((package, named.or_else(only)?))
 }
 
 impl Results {
