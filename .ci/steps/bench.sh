@@ -9,6 +9,10 @@ run cargo test --workspace "${benches[@]}"
 bin=$target/debug
 run "$bin/compare" --rounds 1 --millis 5 --threads 2
 run "$bin/memory" --entries 20000
+run "$bin/report" --quick --out "$work/report" --workload read-through,iterate --contenders larder,quick-cache,papaya
+for file in report.json report.md throughput.svg latency.svg memory.svg; do
+    [[ -s $work/report/$file ]] || die "report did not write $file"
+done
 run "$bin/growth" --min-entries 1000 --max-entries 10000 --rounds 1 --millis 10
 run "$bin/bulk" --entries 20000 --rounds 1 --millis 5
 run "$bin/write_storm" --seconds 1

@@ -10,6 +10,7 @@
 // This library, the other caches, and bare maps.
 mod ours;
 mod peers;
+mod locked;
 mod maps;
 // The names of all of them.
 mod name;
@@ -21,26 +22,27 @@ use std::hash::RandomState;
 use foyer_memory::CacheBuilder;
 use larder::Cache;
 
-pub use self::interface::{Contender, Seed, Value};
+pub use self::interface::{CacheKey, Contender, Seed, Types, Value};
+pub use self::locked::{Cached, LruMutex, LruSharded, SccCache, Sieve};
 pub use self::maps::{DashMap, Papaya};
 pub use self::name::{Hashing, Kind, Name, SameHasher};
 pub use self::ours::{Larder, policies};
-pub use self::peers::{Foyer, LruMutex, Moka, QuickCache, TinyUfo};
+pub use self::peers::{FibreCache, Foyer, MiniMoka, Moka, QuickCache, Stretto, TinyUfo};
 
 /// What to do with a contender; compiled once for each of them.
-pub trait Job<V: Value> {
+pub trait Job<K: CacheKey, V: Value> {
     /// The result of the job.
     type Output;
 
     /// Does the job with an empty contender that was just built.
-    fn run<C: Contender<Value = V>>(self, contender: C) -> Self::Output;
+    fn run<C: Contender<Key = K, Value = V>>(self, contender: C) -> Self::Output;
 }
 
 /// Builds the contender called `name` for `capacity_entries` and does `job` with it.
 ///
 /// # Panics
 /// If `capacity_entries` is 0.
-pub fn with_contender<V: Value, J: Job<V>>(
+pub fn with_contender<K: CacheKey, V: Value, J: Job<K, V>>(
     name: Name,
     hashing: Hashing,
     capacity_entries: usize,
@@ -52,6 +54,8 @@ pub fn with_contender<V: Value, J: Job<V>>(
     match (name, hashing) {
         (Name::Moka, Hashing::Own) => job.run(Moka::new(n, std())),
         (Name::Moka, Hashing::Same) => job.run(Moka::new(n, same())),
+        (Name::MiniMoka, Hashing::Own) => job.run(MiniMoka::new(n, std())),
+        (Name::MiniMoka, Hashing::Same) => job.run(MiniMoka::new(n, same())),
         (Name::QuickCache, Hashing::Own) => {
             job.run(QuickCache::new(n, quick_cache::DefaultHashBuilder::default()))
         }
@@ -61,8 +65,27 @@ pub fn with_contender<V: Value, J: Job<V>>(
             job.run(Foyer::new(CacheBuilder::new(n).with_hash_builder(same())))
         }
         (Name::Tinyufo, _) => job.run(TinyUfo::new(n)),
+        (Name::Stretto, _) => job.run(Stretto::new(n)),
+        (Name::Fibre, Hashing::Own) => {
+            job.run(FibreCache::new(n, fibre_cache::CacheBuilder::default()))
+        }
+        (Name::Fibre, Hashing::Same) => {
+            job.run(FibreCache::new(n, fibre_cache::CacheBuilder::new().hasher(same())))
+        }
+        (Name::SieveCache, Hashing::Own) => job.run(Sieve::new(n, std())),
+        (Name::SieveCache, Hashing::Same) => job.run(Sieve::new(n, same())),
         (Name::LruMutex, Hashing::Own) => job.run(LruMutex::new(n, lru::DefaultHasher::default())),
         (Name::LruMutex, Hashing::Same) => job.run(LruMutex::new(n, same())),
+        (Name::LruSharded, Hashing::Own) => {
+            job.run(LruSharded::new(n, lru::DefaultHasher::default()))
+        }
+        (Name::LruSharded, Hashing::Same) => job.run(LruSharded::new(n, same())),
+        (Name::Cached, Hashing::Own) => {
+            job.run(Cached::new(n, cached::DefaultShardHasher::default()))
+        }
+        (Name::Cached, Hashing::Same) => job.run(Cached::new(n, same())),
+        (Name::Scc, Hashing::Own) => job.run(SccCache::new(n, std())),
+        (Name::Scc, Hashing::Same) => job.run(SccCache::new(n, same())),
         (Name::Papaya, Hashing::Own) => job.run(Papaya::new(std())),
         (Name::Papaya, Hashing::Same) => job.run(Papaya::new(same())),
         (Name::Dashmap, Hashing::Own) => job.run(DashMap::new(std())),
@@ -82,21 +105,34 @@ mod tests {
 
     struct FillAndLookUp;
 
-    impl<V: Value> Job<V> for FillAndLookUp {
+    impl<K: CacheKey, V: Value> Job<K, V> for FillAndLookUp {
         type Output = ();
 
-        fn run<C: Contender<Value = V>>(self, contender: C) {
-            for number in 0..100 {
-                contender.insert(number, V::new(number));
+        fn run<C: Contender<Key = K, Value = V>>(self, contender: C) {
+            let keys: Vec<K> = (0..101).map(K::new).collect();
+            let (absent, present) = keys.split_last().expect("there are some");
+            for (key, number) in present.iter().zip(0..) {
+                contender.insert(key.clone(), V::new(number));
             }
             contender.run_pending();
-            for number in 0..100 {
-                assert_eq!(contender.get(&number).map(|value| value.number()), Some(number));
-                assert_eq!(contender.read(&number), Some(number));
+            for (key, number) in present.iter().zip(0..) {
+                assert_eq!(contender.get(key).map(|value| value.number()), Some(number));
+                assert_eq!(contender.read(key), Some(number));
             }
-            assert_eq!(contender.read(&100), None);
-            assert_eq!(contender.get_all(&[1, 2, 3, 1_000]), 3);
+            assert_eq!(contender.read(absent), None);
+            assert_eq!(contender.get_all(&keys[97..]), 3);
             assert!(contender.entries().is_none_or(|entries| entries == 100));
+            assert!(contender.iterate().is_none_or(|entries| entries == 100));
+
+            contender.insert(keys[0].clone(), V::new(1_000));
+            contender.remove(&keys[1]);
+            contender.run_pending();
+            assert_eq!(contender.read(&keys[0]), Some(1_000));
+            assert_eq!(contender.read(&keys[1]), None);
+            assert_eq!(contender.get_or_load(&keys[1], || V::new(2_000)).number(), 2_000);
+            contender.run_pending();
+            assert_eq!(contender.read(&keys[1]), Some(2_000));
+            assert!(contender.iterate().is_none_or(|entries| entries == 100));
         }
     }
 
@@ -104,8 +140,9 @@ mod tests {
     fn every_contender_keeps_what_fits() {
         for name in Name::value_variants() {
             for hashing in [Hashing::Own, Hashing::Same] {
-                with_contender::<u64, _>(*name, hashing, 4_096, FillAndLookUp);
-                with_contender::<Arc<u64>, _>(*name, hashing, 4_096, FillAndLookUp);
+                with_contender::<u64, u64, _>(*name, hashing, 4_096, FillAndLookUp);
+                with_contender::<u64, Arc<u64>, _>(*name, hashing, 4_096, FillAndLookUp);
+                with_contender::<String, Arc<[u8]>, _>(*name, hashing, 4_096, FillAndLookUp);
             }
         }
     }

@@ -9,12 +9,16 @@
 
 // A load client for servers, and the servers.
 pub mod load;
+// All contenders in turn, round by round.
+pub mod rounds;
 // What a thread does with a contender.
 pub mod workload;
 // Every cache and map that takes part, behind one trait.
 pub mod contender;
 // Batches on threads against the clock.
 pub mod measure;
+// The latencies of single operations.
+pub mod stopwatch;
 // Recorded and synthetic requests.
 pub mod trace;
 // Sequences of keys.

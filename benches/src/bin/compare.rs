@@ -1,22 +1,19 @@
 //! Throughput of larder and its peers, contender by contender in one process.
 //!
-//! A round builds, fills and measures the contenders one after the other; each round starts with
-//! another one. Ratios are computed within a round, and their median over the rounds is reported: a
-//! disturbance that lasts for seconds slows both sides of a ratio.
+//! The quick table of ratios. `report` measures the same and latencies and memory too.
 
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use clap::Parser;
 use clap::builder::RangedU64ValueParser;
-use clap::{Parser, ValueEnum};
-use larder_benches::contender::{Contender, Hashing, Job, Kind, Name, Value, with_contender};
-use larder_benches::measure::Rate;
-use larder_benches::report::{Table, best_by_round, median, median_ratio, range};
-use larder_benches::workload::{Against, Inputs, Workload};
+use larder_benches::contender::{Hashing, Kind, Name};
+use larder_benches::report::{Table, median, median_ratio, range};
+use larder_benches::rounds::{AllInputs, Plan, Series, measure_rounds, name_of};
+use larder_benches::workload::{Against, Workload};
 use serde_json::{Value as Json, json};
 
 #[cfg(feature = "mimalloc")]
@@ -59,16 +56,6 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..)
 }
 
-/// The rates of one contender in one workload with one number of threads, one for each round.
-struct Series {
-    workload: Workload,
-    threads: usize,
-    name: Name,
-    mops: Vec<f64>,
-    hits: u64,
-    operations: u64,
-}
-
 fn main() -> io::Result<()> {
     let mut options = Options::parse();
     if options.workload.is_empty() {
@@ -77,11 +64,23 @@ fn main() -> io::Result<()> {
     if options.contenders.is_empty() {
         options.contenders = Name::DEFAULT.to_vec();
     }
-    let inputs = Inputs::default();
+    let plan = Plan {
+        contenders: options.contenders.clone(),
+        threads: options.threads.clone(),
+        rounds: options.rounds,
+        duration: Duration::from_millis(options.millis),
+        timed: None,
+        hashing: hashing(&options),
+    };
+    let inputs = AllInputs::default();
     let mut results = Vec::new();
     let mut out = io::stdout().lock();
     for &workload in &options.workload {
-        let series = measure_all(&options, workload, &inputs);
+        let series = measure_rounds(&plan, workload, &inputs, |round| {
+            if !options.json {
+                eprintln!("{}: round {round} of {}", name_of(workload), options.rounds);
+            }
+        });
         if options.json {
             results.extend(series.iter().map(|one| to_json(&options, &series, one)));
         } else {
@@ -108,66 +107,6 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Measures all contenders that `workload` allows in all rounds.
-fn measure_all(options: &Options, workload: Workload, inputs: &Inputs) -> Vec<Series> {
-    let names: Vec<Name> =
-        options.contenders.iter().copied().filter(|&name| workload.allows(name)).collect();
-    let mut series = Vec::new();
-    for &name in &names {
-        for &threads in &options.threads {
-            let mops = Vec::new();
-            series.push(Series { workload, threads, name, mops, hits: 0, operations: 0 });
-        }
-    }
-    for round in 0..options.rounds {
-        for step in 0..names.len() {
-            let index = (round + step) % names.len();
-            let rates = measure_one(options, workload, inputs, names[index]);
-            let first = index * options.threads.len();
-            for (one, rate) in series[first..].iter_mut().zip(rates) {
-                one.mops.push(rate.operations_per_second / 1e6);
-                one.hits += rate.hits;
-                one.operations += rate.operations;
-            }
-        }
-        if !options.json {
-            eprintln!("{}: round {} of {}", name_of(workload), round + 1, options.rounds);
-        }
-    }
-    series
-}
-
-/// Builds and fills the contender `name` and measures it with each number of threads.
-fn measure_one(options: &Options, workload: Workload, inputs: &Inputs, name: Name) -> Vec<Rate> {
-    let hashing = hashing(options);
-    let threads = &options.threads;
-    let duration = Duration::from_millis(options.millis);
-    let capacity = workload.capacity_entries();
-    let measuring = Measuring { workload, inputs, threads, duration };
-    match workload {
-        Workload::HotArc => with_contender::<Arc<u64>, _>(name, hashing, capacity, measuring),
-        _ => with_contender::<u64, _>(name, hashing, capacity, measuring),
-    }
-}
-
-struct Measuring<'a> {
-    workload: Workload,
-    inputs: &'a Inputs,
-    threads: &'a [usize],
-    duration: Duration,
-}
-
-impl<V: Value> Job<V> for Measuring<'_> {
-    type Output = Vec<Rate>;
-
-    fn run<C: Contender<Value = V>>(self, contender: C) -> Vec<Rate> {
-        let Self { workload, inputs, threads, duration } = self;
-        workload.fill(&contender, inputs);
-        let rate = |&threads| workload.measure(&contender, inputs, threads, duration);
-        threads.iter().map(rate).collect()
-    }
-}
-
 /// The medians of the ratios of a series to those that it is compared with, if they take part.
 struct Ratios {
     baseline: Option<f64>,
@@ -177,28 +116,14 @@ struct Ratios {
 
 impl Ratios {
     fn new(options: &Options, series: &[Series], one: &Series) -> Self {
-        let same = |other: &&Series| other.workload == one.workload && other.threads == one.threads;
-        let baseline = series.iter().filter(same).find(|other| other.name == options.baseline);
-        let best = |kind| {
-            let others = series.iter().filter(same).filter(|other| other.name.kind() == kind);
-            let rates: Vec<&[f64]> = others.map(|other| other.mops.as_slice()).collect();
-            (!rates.is_empty()).then(|| median_ratio(&one.mops, &best_by_round(&rates)))
-        };
+        let is_baseline = |other: &&Series| other.name == options.baseline && one.is_beside(other);
+        let baseline = series.iter().find(is_baseline);
         Self {
             baseline: baseline.map(|other| median_ratio(&one.mops, &other.mops)),
-            best_peer: best(Kind::Peer),
-            best_map: best(Kind::Map),
+            best_peer: one.ratio_to_best(series, Kind::Peer),
+            best_map: one.ratio_to_best(series, Kind::Map),
         }
     }
-}
-
-fn name_of(workload: Workload) -> String {
-    let value = workload.to_possible_value().expect("no variant is skipped");
-    value.get_name().to_owned()
-}
-
-fn hit_ratio(one: &Series) -> Option<f64> {
-    one.workload.has_hits().then(|| one.hits as f64 / one.operations as f64)
 }
 
 fn hashing(options: &Options) -> Hashing {
@@ -230,21 +155,23 @@ fn to_text(options: &Options, series: &[Series], workload: Workload, threads: us
             format!("{least:.2}"),
             format!("{most:.2}"),
             format!("{:.1}", threads as f64 * 1e3 / rate),
-            hit_ratio(one).map_or("-".to_owned(), |ratio| format!("{:.2}", 100.0 * ratio)),
+            one.hit_ratio().map_or("-".to_owned(), |ratio| format!("{:.2}", 100.0 * ratio)),
             ratio(ratios.baseline),
             ratio(ratios.best_peer),
             ratio(ratios.best_map),
             one.name.hasher(hashing(options)).to_owned(),
         ]);
     }
-    let (goal, against) = workload.goal();
-    let against = match against {
-        Against::QuickCache => "quick-cache",
-        Against::BestPeer => "the best peer",
-    };
+    let goal = workload.goal().map_or(String::new(), |(goal, against)| {
+        let against = match against {
+            Against::QuickCache => "quick-cache",
+            Against::BestPeer => "the best peer",
+        };
+        format!("goal: at least {goal:.1} times {against}\n")
+    });
     format!(
         "\n{}, {threads} thread{} on {} cores, {} rounds of {} ms, allocator: {ALLOCATOR_NAME}\n\
-         goal: at least {goal:.1} times {against}\n{}",
+         {goal}{}",
         name_of(workload),
         if threads == 1 { "" } else { "s" },
         cores(),
@@ -263,7 +190,8 @@ fn to_json(options: &Options, series: &[Series], one: &Series) -> Json {
         "hasher": one.name.hasher(hashing(options)),
         "mops": one.mops,
         "median_mops": median(&one.mops),
-        "hit_ratio": hit_ratio(one),
+        "write_mops": one.write_mops,
+        "hit_ratio": one.hit_ratio(),
         "baseline": options.baseline.to_string(),
         "ratio_to_baseline": ratios.baseline,
         "ratio_to_best_peer": ratios.best_peer,

@@ -91,8 +91,8 @@ fn measure_size(options: &Options, entries: u64) -> Costs {
 
 fn alternate<L, P>(options: &Options, entries: u64, larder: &L, papaya: &P) -> Costs
 where
-    L: Contender<Value = u64>,
-    P: Contender<Value = u64>,
+    L: Contender<Key = u64, Value = u64>,
+    P: Contender<Key = u64, Value = u64>,
 {
     fill(options, larder, entries);
     fill(options, papaya, entries);
@@ -111,7 +111,7 @@ where
     costs
 }
 
-fn fill<C: Contender<Value = u64>>(options: &Options, contender: &C, entries: u64) {
+fn fill<C: Contender<Key = u64, Value = u64>>(options: &Options, contender: &C, entries: u64) {
     for number in 0..entries {
         contender.insert(scramble(number), number);
     }
@@ -126,7 +126,7 @@ fn fill<C: Contender<Value = u64>>(options: &Options, contender: &C, entries: u6
 }
 
 /// Nanoseconds per get for one thread.
-fn cost<C: Contender<Value = u64>>(
+fn cost<C: Contender<Key = u64, Value = u64>>(
     options: &Options,
     entries: u64,
     contender: &C,

@@ -2,33 +2,34 @@
 
 use std::hint::black_box;
 
-use crate::contender::interface::{Contender, Seed, Value};
+use crate::contender::interface::{CacheKey, Contender, Seed, Value};
 
 /// papaya: lock-free, values behind a guard.
-pub struct Papaya<V: Value, S: Seed>(papaya::HashMap<u64, V, S>);
+pub struct Papaya<K: CacheKey, V: Value, S: Seed>(papaya::HashMap<K, V, S>);
 
-impl<V: Value, S: Seed> Papaya<V, S> {
+impl<K: CacheKey, V: Value, S: Seed> Papaya<K, V, S> {
     /// Builds it; it grows as it is filled.
     pub fn new(hasher: S) -> Self {
         Self(papaya::HashMap::with_hasher(hasher))
     }
 }
 
-impl<V: Value, S: Seed> Contender for Papaya<V, S> {
+impl<K: CacheKey, V: Value, S: Seed> Contender for Papaya<K, V, S> {
+    type Key = K;
     type Value = V;
 
     #[inline]
-    fn get(&self, key: &u64) -> Option<V> {
+    fn get(&self, key: &K) -> Option<V> {
         self.0.pin().get(key).cloned()
     }
 
     #[inline]
-    fn read(&self, key: &u64) -> Option<u64> {
+    fn read(&self, key: &K) -> Option<u64> {
         self.0.pin().get(key).map(V::number)
     }
 
     #[inline]
-    fn get_all(&self, keys: &[u64]) -> u64 {
+    fn get_all(&self, keys: &[K]) -> u64 {
         let map = self.0.pin();
         let mut hits = 0;
         for key in keys {
@@ -41,8 +42,17 @@ impl<V: Value, S: Seed> Contender for Papaya<V, S> {
     }
 
     #[inline]
-    fn insert(&self, key: u64, value: V) {
+    fn insert(&self, key: K, value: V) {
         self.0.pin().insert(key, value);
+    }
+
+    #[inline]
+    fn remove(&self, key: &K) {
+        black_box(self.0.pin().remove(key));
+    }
+
+    fn iterate(&self) -> Option<usize> {
+        Some(self.0.pin().iter().map(black_box).count())
     }
 
     fn run_pending(&self) {
@@ -57,31 +67,41 @@ impl<V: Value, S: Seed> Contender for Papaya<V, S> {
 }
 
 /// dashmap: shards behind read-write locks.
-pub struct DashMap<V: Value, S: Seed>(dashmap::DashMap<u64, V, S>);
+pub struct DashMap<K: CacheKey, V: Value, S: Seed>(dashmap::DashMap<K, V, S>);
 
-impl<V: Value, S: Seed> DashMap<V, S> {
+impl<K: CacheKey, V: Value, S: Seed> DashMap<K, V, S> {
     /// Builds it; it grows as it is filled.
     pub fn new(hasher: S) -> Self {
         Self(dashmap::DashMap::with_hasher(hasher))
     }
 }
 
-impl<V: Value, S: Seed> Contender for DashMap<V, S> {
+impl<K: CacheKey, V: Value, S: Seed> Contender for DashMap<K, V, S> {
+    type Key = K;
     type Value = V;
 
     #[inline]
-    fn get(&self, key: &u64) -> Option<V> {
+    fn get(&self, key: &K) -> Option<V> {
         self.0.get(key).map(|value| value.clone())
     }
 
     #[inline]
-    fn read(&self, key: &u64) -> Option<u64> {
+    fn read(&self, key: &K) -> Option<u64> {
         self.0.get(key).map(|value| value.number())
     }
 
     #[inline]
-    fn insert(&self, key: u64, value: V) {
+    fn insert(&self, key: K, value: V) {
         self.0.insert(key, value);
+    }
+
+    #[inline]
+    fn remove(&self, key: &K) {
+        black_box(self.0.remove(key));
+    }
+
+    fn iterate(&self) -> Option<usize> {
+        Some(self.0.iter().map(black_box).count())
     }
 
     fn entries(&self) -> Option<usize> {

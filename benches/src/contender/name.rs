@@ -55,8 +55,22 @@ pub enum Name {
     Foyer,
     /// TinyUFO 0.9.
     Tinyufo,
+    /// mini-moka 0.10, `sync::Cache`.
+    MiniMoka,
+    /// stretto 0.9, `Cache`.
+    Stretto,
+    /// fibre_cache 0.4, `Cache`.
+    Fibre,
+    /// sieve-cache 1.2, `ShardedSieveCache` with 64 shards.
+    SieveCache,
     /// lru 0.19 in a `std::sync::Mutex`.
     LruMutex,
+    /// lru 0.19 in 64 shards, each in a `std::sync::Mutex`.
+    LruSharded,
+    /// cached 4.1, `ShardedLruCache`.
+    Cached,
+    /// scc 3.8, `HashCache`.
+    Scc,
     /// papaya 0.2, a map.
     Papaya,
     /// dashmap 6, a map.
@@ -65,7 +79,7 @@ pub enum Name {
 
 impl Name {
     /// The contenders that take part by default.
-    pub const DEFAULT: [Self; 11] = [
+    pub const DEFAULT: [Self; 18] = [
         Self::Larder,
         Self::LarderS3Fifo,
         Self::LarderSieve,
@@ -74,7 +88,14 @@ impl Name {
         Self::QuickCache,
         Self::Foyer,
         Self::Tinyufo,
+        Self::MiniMoka,
+        Self::Stretto,
+        Self::Fibre,
+        Self::SieveCache,
         Self::LruMutex,
+        Self::LruSharded,
+        Self::Cached,
+        Self::Scc,
         Self::Papaya,
         Self::Dashmap,
     ];
@@ -91,9 +112,18 @@ impl Name {
             | Self::LarderFifo
             | Self::LarderInline
             | Self::LarderFifoCounted => Kind::Larder,
-            Self::Moka | Self::QuickCache | Self::Foyer | Self::Tinyufo | Self::LruMutex => {
-                Kind::Peer
-            }
+            Self::Moka
+            | Self::QuickCache
+            | Self::Foyer
+            | Self::Tinyufo
+            | Self::MiniMoka
+            | Self::Stretto
+            | Self::Fibre
+            | Self::SieveCache
+            | Self::LruMutex
+            | Self::LruSharded
+            | Self::Cached
+            | Self::Scc => Kind::Peer,
             Self::Papaya | Self::Dashmap => Kind::Map,
         }
     }
@@ -103,9 +133,19 @@ impl Name {
     pub fn hasher(self, hashing: Hashing) -> &'static str {
         match (self, hashing) {
             (Self::Tinyufo, _) => "ahash (fixed)",
+            (Self::Stretto, _) => "SeaHash and xxHash (fixed)",
             (_, Hashing::Same) => "ahash",
-            (Self::Moka | Self::Papaya | Self::Dashmap, Hashing::Own) => "SipHash-1-3 (std)",
-            (Self::QuickCache | Self::LruMutex, Hashing::Own) => "foldhash",
+            (
+                Self::Moka
+                | Self::MiniMoka
+                | Self::SieveCache
+                | Self::Scc
+                | Self::Papaya
+                | Self::Dashmap,
+                Hashing::Own,
+            ) => "SipHash-1-3 (std)",
+            (Self::QuickCache | Self::LruMutex | Self::LruSharded, Hashing::Own) => "foldhash",
+            (Self::Fibre | Self::Cached, Hashing::Own) => "ahash",
             (Self::Foyer, Hashing::Own) => "xxHash64, unseeded",
             (_, Hashing::Own) => "larder's default",
         }

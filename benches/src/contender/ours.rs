@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use larder::{Builder, Cache, Maintenance, Policy};
 
-use crate::contender::interface::{Contender, Seed, Value};
+use crate::contender::interface::{CacheKey, Contender, Seed, Value};
 use crate::contender::name::Name;
 
 /// The policies that single operations are measured with, by name.
@@ -20,16 +20,16 @@ pub fn policies() -> [(&'static str, Policy); 5] {
 }
 
 /// larder, looked up with `get`, `read` and `pin`.
-pub struct Larder<V: Value, S: Seed> {
-    cache: Cache<u64, V, S>,
+pub struct Larder<K: CacheKey, V: Value, S: Seed> {
+    cache: Cache<K, V, S>,
 }
 
-impl<V: Value, S: Seed> Larder<V, S> {
+impl<K: CacheKey, V: Value, S: Seed> Larder<K, V, S> {
     /// Builds the variant called `name` for `capacity_entries`; `builder` supplies the hasher.
     ///
     /// # Panics
     /// If `capacity_entries` is 0.
-    pub fn new(name: Name, capacity_entries: usize, builder: Builder<u64, V, S>) -> Self {
+    pub fn new(name: Name, capacity_entries: usize, builder: Builder<K, V, S>) -> Self {
         let builder = builder.capacity(capacity_entries);
         let builder = match name {
             Name::LarderS3Fifo => builder.policy(Policy::s3_fifo()),
@@ -45,21 +45,22 @@ impl<V: Value, S: Seed> Larder<V, S> {
     }
 }
 
-impl<V: Value, S: Seed> Contender for Larder<V, S> {
+impl<K: CacheKey, V: Value, S: Seed> Contender for Larder<K, V, S> {
+    type Key = K;
     type Value = V;
 
     #[inline]
-    fn get(&self, key: &u64) -> Option<V> {
+    fn get(&self, key: &K) -> Option<V> {
         self.cache.get(key)
     }
 
     #[inline]
-    fn read(&self, key: &u64) -> Option<u64> {
+    fn read(&self, key: &K) -> Option<u64> {
         self.cache.read(key, V::number)
     }
 
     #[inline]
-    fn get_all(&self, keys: &[u64]) -> u64 {
+    fn get_all(&self, keys: &[K]) -> u64 {
         let pinned = self.cache.pin();
         let mut hits = 0;
         for key in keys {
@@ -72,13 +73,22 @@ impl<V: Value, S: Seed> Contender for Larder<V, S> {
     }
 
     #[inline]
-    fn get_or_load(&self, key: &u64, load: impl FnOnce() -> V) -> V {
+    fn get_or_load(&self, key: &K, load: impl FnOnce() -> V) -> V {
         self.cache.get_or_insert_with(key, load)
     }
 
     #[inline]
-    fn insert(&self, key: u64, value: V) {
+    fn insert(&self, key: K, value: V) {
         let _ = black_box(self.cache.insert(key, value));
+    }
+
+    #[inline]
+    fn remove(&self, key: &K) {
+        black_box(self.cache.remove(key));
+    }
+
+    fn iterate(&self) -> Option<usize> {
+        Some(self.cache.iter().map(black_box).count())
     }
 
     fn run_pending(&self) {

@@ -10,16 +10,14 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use larder::Cache;
-use larder_benches::contender::{Contender, Larder, LruMutex, Moka, Name, QuickCache};
+use larder_benches::contender::{Contender, Larder, LruMutex, MiniMoka, Moka, Name, QuickCache};
 use larder_benches::keys::scramble;
 use larder_benches::report::Table;
 
 use self::counting::{Counting, live_bytes};
-use self::mini_moka::MiniMoka;
 
 #[path = "../memory/counting.rs"]
 mod counting;
-mod mini_moka;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -68,18 +66,22 @@ fn main() {
         "to drop, an entry",
     ]);
     let mut both = Both { options: &options, empty: &mut empty, many: &mut many };
-    both.measure("larder", |n| Larder::<u64, _>::new(Name::Larder, n, Cache::builder()));
-    both.measure("larder-sieve", |n| Larder::<u64, _>::new(Name::LarderSieve, n, Cache::builder()));
-    both.measure("larder-lru", |n| Larder::<u64, _>::new(Name::LarderLru, n, Cache::builder()));
+    both.measure("larder", |n| Larder::<u64, u64, _>::new(Name::Larder, n, Cache::builder()));
+    both.measure("larder-sieve", |n| {
+        Larder::<u64, u64, _>::new(Name::LarderSieve, n, Cache::builder())
+    });
+    both.measure("larder-lru", |n| {
+        Larder::<u64, u64, _>::new(Name::LarderLru, n, Cache::builder())
+    });
     both.measure("larder-inline", |n| {
-        Larder::<u64, _>::new(Name::LarderInline, n, Cache::builder())
+        Larder::<u64, u64, _>::new(Name::LarderInline, n, Cache::builder())
     });
     both.measure("quick-cache", |n| {
-        QuickCache::<u64, _>::new(n, quick_cache::DefaultHashBuilder::default())
+        QuickCache::<u64, u64, _>::new(n, quick_cache::DefaultHashBuilder::default())
     });
-    both.measure("moka", |n| Moka::<u64, _>::new(n, RandomState::new()));
-    both.measure("mini-moka", MiniMoka::new);
-    both.measure("lru-mutex", |n| LruMutex::<u64, _>::new(n, lru::DefaultHasher::default()));
+    both.measure("moka", |n| Moka::<u64, u64, _>::new(n, RandomState::new()));
+    both.measure("mini-moka", |n| MiniMoka::<u64, u64, _>::new(n, RandomState::new()));
+    both.measure("lru-mutex", |n| LruMutex::<u64, u64, _>::new(n, lru::DefaultHasher::default()));
     if options.part != Part::Many {
         println!("capacity {}; goal for larder: at most 4096 bytes, 5 µs\n", options.entries);
         println!("{}", empty.render());
@@ -96,7 +98,11 @@ struct Both<'o> {
 }
 
 impl Both<'_> {
-    fn measure<C: Contender<Value = u64>>(&mut self, name: &str, make: impl Fn(usize) -> C) {
+    fn measure<C: Contender<Key = u64, Value = u64>>(
+        &mut self,
+        name: &str,
+        make: impl Fn(usize) -> C,
+    ) {
         let Options { part, caches, entries, gets, contenders } = self.options;
         if !contenders.is_empty() && !contenders.iter().any(|start| name.starts_with(&**start)) {
             return;
@@ -146,7 +152,7 @@ fn threads() -> usize {
 }
 
 /// Builds so many caches, fills them key by key, reads random keys of random ones, and drops them.
-fn measure_many<C: Contender<Value = u64>>(
+fn measure_many<C: Contender<Key = u64, Value = u64>>(
     name: &str,
     caches: usize,
     entries: usize,

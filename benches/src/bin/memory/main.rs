@@ -8,9 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
-use larder_benches::contender::{Contender, Hashing, Job, Kind, Name, Value, with_contender};
+use larder_benches::contender::{
+    CacheKey, Contender, Hashing, Job, Kind, Name, Value, with_contender,
+};
 use larder_benches::keys::scramble;
 use larder_benches::report::Table;
+use serde_json::{Value as Json, json};
 
 use self::counting::{Counting, live_bytes};
 
@@ -29,9 +32,12 @@ struct Options {
     /// The contenders [default: larder with each policy, the peers and the maps]
     #[arg(long, value_delimiter = ',')]
     contenders: Vec<Name>,
+    /// Prints a JSON array instead of a table
+    #[arg(long)]
+    json: bool,
 }
 
-const ALL: [Name; 13] = [
+const ALL: [Name; 20] = [
     Name::Larder,
     Name::LarderS3Fifo,
     Name::LarderSieve,
@@ -42,7 +48,14 @@ const ALL: [Name; 13] = [
     Name::QuickCache,
     Name::Foyer,
     Name::Tinyufo,
+    Name::MiniMoka,
+    Name::Stretto,
+    Name::Fibre,
+    Name::SieveCache,
     Name::LruMutex,
+    Name::LruSharded,
+    Name::Cached,
+    Name::Scc,
     Name::Papaya,
     Name::Dashmap,
 ];
@@ -59,10 +72,11 @@ fn main() {
         "of them when built",
         "KiB left after drop",
     ]);
+    let mut results = Vec::new();
     for &name in &options.contenders {
         let before = live_bytes();
         let job = Filling { entries: options.entries, before };
-        let filled = with_contender::<u64, _>(name, Hashing::Own, options.entries, job);
+        let filled = with_contender::<u64, u64, _>(name, Hashing::Own, options.entries, job);
         // Gives background threads the time to free memory, or the next contender would seem
         // smaller than it is.
         thread::sleep(Duration::from_millis(200));
@@ -70,21 +84,30 @@ fn main() {
         let entries = filled.entries as f64;
         // The key and the value, 8 bytes each, do not count.
         let beyond = filled.bytes as f64 / entries - 16.0;
-        let built = match name.kind() {
-            // A map is built without a capacity.
-            Kind::Map => "-".to_owned(),
-            Kind::Larder | Kind::Peer => format!("{:.1}", filled.bytes_when_built as f64 / entries),
-        };
+        // A map is built without a capacity.
+        let when_built =
+            (name.kind() != Kind::Map).then(|| filled.bytes_when_built as f64 / entries);
         table.row(vec![
             name.to_string(),
             filled.entries.to_string(),
             format!("{beyond:.1}"),
-            built,
+            when_built.map_or("-".to_owned(), |bytes| format!("{bytes:.1}")),
             format!("{:.1}", left / 1024.0),
         ]);
+        results.push(json!({
+            "contender": name.to_string(),
+            "entries": filled.entries,
+            "bytes_beyond_key_and_value": beyond,
+            "bytes_when_built": when_built,
+            "bytes_left_after_drop": left,
+        }));
     }
-    println!("capacity and keys: {}; goal for larder: at most 80 bytes\n", options.entries);
-    print!("{}", table.render());
+    if options.json {
+        println!("{}", Json::Array(results));
+    } else {
+        println!("capacity and keys: {}; goal for larder: at most 80 bytes\n", options.entries);
+        print!("{}", table.render());
+    }
 }
 
 struct Filling {
@@ -94,22 +117,28 @@ struct Filling {
 
 struct Filled {
     entries: usize,
-    bytes: usize,
-    bytes_when_built: usize,
+    bytes: i64,
+    bytes_when_built: i64,
 }
 
-impl<V: Value> Job<V> for Filling {
+/// By how much the live bytes have grown since they were `before`. They may have shrunk, because the
+/// contender before frees some of its memory late.
+fn since(before: usize) -> i64 {
+    live_bytes() as i64 - before as i64
+}
+
+impl<K: CacheKey, V: Value> Job<K, V> for Filling {
     type Output = Filled;
 
-    fn run<C: Contender<Value = V>>(self, contender: C) -> Filled {
-        let bytes_when_built = live_bytes() - self.before;
+    fn run<C: Contender<Key = K, Value = V>>(self, contender: C) -> Filled {
+        let bytes_when_built = since(self.before);
         for number in 0..self.entries as u64 {
-            contender.insert(scramble(number), V::new(number));
+            contender.insert(K::new(scramble(number)), V::new(number));
         }
         contender.run_pending();
-        let bytes = live_bytes() - self.before;
+        let bytes = since(self.before);
         let entries = contender.entries().unwrap_or_else(|| {
-            let is_present = |&number: &u64| contender.get(&scramble(number)).is_some();
+            let is_present = |&number: &u64| contender.get(&K::new(scramble(number))).is_some();
             (0..self.entries as u64).filter(is_present).count()
         });
         Filled { entries, bytes, bytes_when_built }
