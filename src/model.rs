@@ -134,8 +134,8 @@ impl Map {
 
     /// Returns the replaced value.
     pub fn upsert(&self, key: u64, value: u64) -> Option<u64> {
-        let done = self.table.upsert(self.keep.entry(key, value), |_, _| true, &pin());
-        let (new, old) = done.ok().expect("nothing declines");
+        let new = self.keep.entry(key, value);
+        let (new, old) = self.table.upsert_plain(new, KeyHash::from_raw(key), &pin());
         self.keep.keep(new);
         old.map(|old| self.taken(old))
     }

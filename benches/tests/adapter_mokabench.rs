@@ -3,6 +3,7 @@
 //! The modules below have what the adapter uses of mokabench, under the same names and with the same
 //! signatures, and no more behind them than the tests need.
 
+#[expect(clippy::single_component_path_imports, reason = "the adapter names it by this crate")]
 pub(crate) use moka;
 
 use std::ops::Range;
@@ -113,11 +114,11 @@ mod counters {
 
     impl EvictionCounters {
         pub(crate) fn increment(&self, cause: RemovalCause) {
-            self.0.lock().unwrap().push(cause);
+            self.0.lock().expect("no panic while locked").push(cause);
         }
 
         pub(crate) fn causes(&self) -> Vec<RemovalCause> {
-            self.0.lock().unwrap().clone()
+            self.0.lock().expect("no panic while locked").clone()
         }
     }
 }

@@ -188,6 +188,22 @@ fn removals_of_neighbours_leave_neither_linked() {
 }
 
 #[test]
+fn evictions_of_neighbours_leave_neither_linked() {
+    two::<Map, _, _>(
+        |map| {
+            map.insert_if_absent(1, 10);
+            map.insert_if_absent(3, 30);
+        },
+        |map| map.evict(1),
+        |map| map.evict(3),
+        |map, a, b| {
+            assert_eq!((a, b), (Some(10), Some(30)));
+            assert!(map.keys().is_empty());
+        },
+    );
+}
+
+#[test]
 fn eviction_removes_the_chosen_entry_or_nothing() {
     two::<Map, _, _>(
         |map| {
@@ -304,6 +320,22 @@ fn insert_during_growth_is_found_by_all() {
             for key in [1, 3, 7] {
                 assert_eq!(map.get(key), Some(key * 10));
             }
+        },
+    );
+}
+
+#[test]
+fn an_upsert_into_an_empty_bucket_during_growth_is_found_by_all() {
+    two::<Map, _, _>(
+        |_| {},
+        |map| {
+            map.grow_for(2);
+            (map.upsert(2, 20), map.get(2))
+        },
+        |map| (map.upsert(6, 60), map.get(6)),
+        |map, a, b| {
+            assert_eq!((a, b), ((None, Some(20)), (None, Some(60))));
+            assert_eq!((map.get(2), map.get(6)), (Some(20), Some(60)));
         },
     );
 }

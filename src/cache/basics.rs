@@ -48,7 +48,7 @@ where
     /// If the weigher, or the key's `Hash` or `Eq`, panics. The cache is then unchanged.
     ///
     /// # Complexity
-    /// O(1) expected; in background mode one call in up to 32 applies that many to the policy.
+    /// O(1) expected; in background mode one call in up to 8 applies that many to the policy, and at most 16.
     /// O([partitions](Self::partitions)), and what it evicts, for a value heavier than a partition's
     /// share of the bound on weight.
     #[inline]
