@@ -133,7 +133,8 @@ fn latency_goals(results: &Results) -> String {
         "ratio",
     ]);
     let workload = Workload::ReadThrough;
-    let parts: [(&str, fn(&Percentiles) -> u64); 2] =
+    type Part = fn(&Percentiles) -> u64;
+    let parts: [(&str, Part); 2] =
         [("p99", |found| found.p99_ns), ("p99.9", |found| found.p999_ns)];
     for (label, part) in parts {
         for &threads in &results.plan.threads {
@@ -248,9 +249,9 @@ fn memory(results: &Results) -> String {
 pub(crate) fn time(latency_ns: u64) -> String {
     let value = latency_ns as f64;
     let (value, unit) = match latency_ns {
-        ..1_000 => (value, "ns"),
-        ..1_000_000 => (value / 1e3, "µs"),
-        ..1_000_000_000 => (value / 1e6, "ms"),
+        0..1_000 => (value, "ns"),
+        1_000..1_000_000 => (value / 1e3, "µs"),
+        1_000_000..1_000_000_000 => (value / 1e6, "ms"),
         _ => (value / 1e9, "s"),
     };
     let digits = if value < 10.0 && unit != "ns" { 1 } else { 0 };
