@@ -41,10 +41,10 @@ fn the_first_entry_is_found_whole() {
 fn two_first_entries_are_both_in_the_table() {
     two::<FreshMap, _, _>(
         |_| {},
-        |map| (map.insert_if_absent(0, 10), map.get(0)),
-        |map| (map.insert_if_absent(1, 20), map.get(1)),
+        |map| map.insert_if_absent(0, 10),
+        |map| map.insert_if_absent(1, 20),
         |map, first, second| {
-            assert_eq!((first, second), ((true, Some(10)), (true, Some(20))));
+            assert!(first && second);
             assert_eq!((map.get(0), map.get(1), map.keys().len()), (Some(10), Some(20), 2));
         },
     );

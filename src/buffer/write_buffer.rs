@@ -44,6 +44,7 @@ use std::ptr::{self, NonNull};
 
 use crossbeam_utils::CachePadded;
 
+use crate::base::lazy_box::LazyBox;
 use crate::base::prefetch::prefetch_for_write;
 use crate::base::sync::{self, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::entry::{EntryPtr, Header};
@@ -155,8 +156,8 @@ pub(crate) struct WriteBuffer {
     /// The number of slots popped so far; wraps around. Only the drainer writes it. What follows is read
     /// together with it, and never written.
     head: AtomicU32,
-    /// A power of two of slots, at least `room`.
-    slots: Box<[EventSlot]>,
+    /// A power of two of slots, at least `room`; made for the first event.
+    slots: LazyBox<Box<[EventSlot]>>,
     /// How many slots may be in use.
     room: u32,
 }
@@ -166,25 +167,35 @@ struct EventSlot {
     second: AtomicPtr<Header>,
 }
 
+fn free_slots(room: u32) -> Box<[EventSlot]> {
+    let slot = || EventSlot {
+        first: AtomicPtr::new(ptr::null_mut()),
+        second: AtomicPtr::new(ptr::null_mut()),
+    };
+    std::iter::repeat_with(slot).take(room.next_power_of_two() as usize).collect()
+}
+
+#[inline]
+fn slot_at(slots: &[EventSlot], position: u32) -> &EventSlot {
+    &slots[position as usize & (slots.len() - 1)]
+}
+
 impl WriteBuffer {
     /// A buffer in which up to `room` events wait, at least 1 and at most `SLOTS`.
     pub(crate) fn new(room: u32) -> Self {
         debug_assert!((1..=SLOTS).contains(&room));
-        let slot = || EventSlot {
-            first: AtomicPtr::new(ptr::null_mut()),
-            second: AtomicPtr::new(ptr::null_mut()),
-        };
         Self {
             state: CachePadded::new(AtomicU64::new(0)),
             head: AtomicU32::new(0),
-            slots: std::iter::repeat_with(slot).take(room.next_power_of_two() as usize).collect(),
+            slots: LazyBox::new_unless_loom(|| free_slots(room)),
             room,
         }
     }
 
+    /// The slot of a position that the caller has claimed.
     #[inline]
     fn slot(&self, position: u32) -> &EventSlot {
-        &self.slots[position as usize & (self.slots.len() - 1)]
+        slot_at(self.slots.get_or_make(|| free_slots(self.room)), position)
     }
 
     /// Appends `event` and returns how many events wait now, including this one.
@@ -309,7 +320,7 @@ impl WriteBuffer {
     /// head on.
     #[inline]
     fn take(&self, head: u32) -> Option<Popped> {
-        let slot = self.slot(head);
+        let slot = slot_at(self.slots.get()?, head);
         // Acquire: pairs with the release in `fill` and in the drop of a `Claim`.
         let first = slot.first.load(Ordering::Acquire);
         if first.is_null() {

@@ -61,7 +61,7 @@ fn engine_for<V>(
     expiry_config: &ExpiryConfig<u64, V>,
 ) -> Engine<u64, V> {
     Engine::new(EngineConfig {
-        has_weigher: true,
+        has_weigher: false,
         mode,
         accesses,
         evictors,
@@ -256,6 +256,36 @@ fn a_replacement_that_was_removed_before_it_was_reported_leaves_no_node() {
     assert_eq!(test.nodes(), 1, "the old one is still linked");
     test.engine.submit(&Event::Replaced { new, old }, old.hash());
     assert_eq!((test.nodes(), test.linked()), (0, 0));
+}
+
+#[test]
+fn a_removed_entry_with_an_extension_is_freed_as_one_in_a_plain_run() {
+    let test = TestEngine::new(Maintenance::Inline, 100);
+    let spec =
+        DeadlineSpec { written_ns: None, deadline_ns: 100, limit_ns: None, has_computed: false };
+    let hash = KeyHash::from_raw(1);
+    let guard = reclaim::pin();
+    let owned = Owned::extended(hash, 1, 1, 7, spec, None);
+    let (entry, _) =
+        test.engine.table.upsert(owned, |_, _| true, &guard).ok().expect("none refuses");
+    assert!(test.engine.table.remove_entry(entry, &guard));
+    drop(guard);
+    // The remover reports first: nothing says yet that there is an entry for which runs are full.
+    test.engine.submit(&Event::Removed(entry), hash);
+    test.engine.submit(&Event::Inserted(entry), hash);
+    assert_eq!((test.nodes(), test.linked()), (0, 0));
+    // As a victim that was taken out of the table by its remover before.
+    let guard = reclaim::pin();
+    let owned = Owned::extended(hash, 1, 1, 7, spec, None);
+    let (entry, _) =
+        test.engine.table.upsert(owned, |_, _| true, &guard).ok().expect("none refuses");
+    drop(guard);
+    test.engine.submit(&Event::Inserted(entry), hash);
+    assert!(test.engine.table.remove_entry(entry, &reclaim::pin()));
+    sync::lock(&test.engine.partitions[0].core).evictor.evict();
+    assert_eq!(test.nodes(), 0);
+    test.engine.submit(&Event::Removed(entry), hash);
+    assert_eq!(test.engine.stats().retired_bytes, 2 * Entry::<u64, u64>::BYTES as u64);
 }
 
 #[test]

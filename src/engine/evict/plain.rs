@@ -55,6 +55,7 @@ impl<'r> PlainRun<'r> {
 
     #[inline(always)]
     fn retire(&mut self, entry: EntryPtr) {
+        debug_assert!(!entry.is_extended(), "it would be freed as a plain entry");
         self.retirements += 1;
         self.retired.retire_plain(entry, 1);
     }
@@ -166,9 +167,13 @@ impl<P: DirectPolicy> Order<'_, P> {
         true
     }
 
-    /// Unlinks an entry that was removed.
+    /// Unlinks an entry that was removed. False if that needs more than a plain run: also an entry that is
+    /// not linked any more, and so not counted as special, may have an extension.
     #[inline(always)]
     fn unlink(&mut self, old: EntryPtr, run: &mut PlainRun<'_>) -> bool {
+        if old.is_extended() {
+            return false;
+        }
         let meta = old.meta();
         if let Some(id) = meta.node() {
             self.call(run, |policy, nodes| policy.remove(id, nodes));
