@@ -19,20 +19,39 @@ pub(crate) enum PolicyImpl {
     Other(Box<dyn EvictionPolicy>),
 }
 
-/// A policy whose methods can be inlined where the type of the nodes is known. They are those of
-/// [`EvictionPolicy`] and [`Hints`] of the same names.
-pub(crate) trait DirectPolicy {
-    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N);
-    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N);
-    fn update<N: Nodes>(&mut self, id: NodeId, old_weight: u32, nodes: &N);
-    fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId>;
-    fn name_upcoming(&self, count: usize, name: &mut impl FnMut(NodeId));
+/// A policy whose methods can be inlined where the type of the nodes is known. They do what those of
+/// [`EvictionPolicy`] and [`Hints`] do. A policy that reads nodes has methods of its own for them.
+pub(crate) trait DirectPolicy: EvictionPolicy {
+    #[inline(always)]
+    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        self.on_insert(id, nodes);
+    }
+
+    #[inline(always)]
+    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        self.on_remove(id, nodes);
+    }
+
+    #[inline(always)]
+    fn update<N: Nodes>(&mut self, id: NodeId, old_weight: u32, nodes: &N) {
+        self.on_update(id, old_weight, nodes);
+    }
+
+    #[inline(always)]
+    fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
+        self.evict(nodes)
+    }
+
+    #[inline(always)]
+    fn name_upcoming(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+        self.hints().upcoming(count, name);
+    }
 
     /// Names nodes that the same evictions may examine, but will not choose.
-    #[inline]
+    #[inline(always)]
     fn name_also_examined(&self, _count: usize, _name: &mut impl FnMut(NodeId)) {}
 
-    #[inline]
+    #[inline(always)]
     fn announce_key(&self, _hash: u64) {}
 }
 
@@ -125,43 +144,6 @@ impl PolicyImpl {
     }
 }
 
-impl<P: DirectPolicy> DirectPolicy for Box<P> {
-    #[inline(always)]
-    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
-        (**self).insert(id, nodes);
-    }
-
-    #[inline(always)]
-    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
-        (**self).remove(id, nodes);
-    }
-
-    #[inline(always)]
-    fn update<N: Nodes>(&mut self, id: NodeId, old_weight: u32, nodes: &N) {
-        (**self).update(id, old_weight, nodes);
-    }
-
-    #[inline(always)]
-    fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
-        (**self).choose(nodes)
-    }
-
-    #[inline(always)]
-    fn name_upcoming(&self, count: usize, name: &mut impl FnMut(NodeId)) {
-        (**self).name_upcoming(count, name);
-    }
-
-    #[inline(always)]
-    fn name_also_examined(&self, count: usize, name: &mut impl FnMut(NodeId)) {
-        (**self).name_also_examined(count, name);
-    }
-
-    #[inline(always)]
-    fn announce_key(&self, hash: u64) {
-        (**self).announce_key(hash);
-    }
-}
-
 impl DirectPolicy for WindowTinyLfu {
     #[inline(always)]
     fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
@@ -171,11 +153,6 @@ impl DirectPolicy for WindowTinyLfu {
     #[inline(always)]
     fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
         self.remove(id, nodes);
-    }
-
-    #[inline(always)]
-    fn update<N: Nodes>(&mut self, id: NodeId, old_weight: u32, nodes: &N) {
-        self.on_update(id, old_weight, nodes);
     }
 
     #[inline(always)]
@@ -201,19 +178,6 @@ impl DirectPolicy for WindowTinyLfu {
 
 impl DirectPolicy for Sieve {
     #[inline(always)]
-    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
-        self.on_insert(id, nodes);
-    }
-
-    #[inline(always)]
-    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
-        self.on_remove(id, nodes);
-    }
-
-    #[inline(always)]
-    fn update<N: Nodes>(&mut self, _id: NodeId, _old_weight: u32, _nodes: &N) {}
-
-    #[inline(always)]
     fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
         self.choose(nodes)
     }
@@ -226,26 +190,6 @@ impl DirectPolicy for Sieve {
 
 impl DirectPolicy for Lru {
     #[inline(always)]
-    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
-        self.on_insert(id, nodes);
-    }
-
-    #[inline(always)]
-    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
-        self.on_remove(id, nodes);
-    }
-
-    #[inline(always)]
-    fn update<N: Nodes>(&mut self, id: NodeId, old_weight: u32, nodes: &N) {
-        self.on_update(id, old_weight, nodes);
-    }
-
-    #[inline(always)]
-    fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
-        self.evict(nodes)
-    }
-
-    #[inline(always)]
     fn name_upcoming(&self, count: usize, name: &mut impl FnMut(NodeId)) {
         self.name_upcoming(count, name);
     }
@@ -253,55 +197,12 @@ impl DirectPolicy for Lru {
 
 impl DirectPolicy for Fifo {
     #[inline(always)]
-    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
-        self.on_insert(id, nodes);
-    }
-
-    #[inline(always)]
-    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
-        self.on_remove(id, nodes);
-    }
-
-    #[inline(always)]
-    fn update<N: Nodes>(&mut self, _id: NodeId, _old_weight: u32, _nodes: &N) {}
-
-    #[inline(always)]
-    fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
-        self.evict(nodes)
-    }
-
-    #[inline(always)]
     fn name_upcoming(&self, count: usize, name: &mut impl FnMut(NodeId)) {
         self.name_upcoming(count, name);
     }
 }
 
-impl DirectPolicy for Box<dyn EvictionPolicy> {
-    #[inline]
-    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
-        self.on_insert(id, nodes);
-    }
-
-    #[inline]
-    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
-        self.on_remove(id, nodes);
-    }
-
-    #[inline]
-    fn update<N: Nodes>(&mut self, id: NodeId, old_weight: u32, nodes: &N) {
-        self.on_update(id, old_weight, nodes);
-    }
-
-    #[inline]
-    fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
-        self.evict(nodes)
-    }
-
-    #[inline]
-    fn name_upcoming(&self, count: usize, name: &mut impl FnMut(NodeId)) {
-        self.hints().upcoming(count, name);
-    }
-
+impl DirectPolicy for dyn EvictionPolicy {
     #[inline]
     fn announce_key(&self, hash: u64) {
         self.hints().announce(hash);

@@ -32,7 +32,7 @@ pub(crate) struct PlainRun<'r> {
 }
 
 /// The part of an evictor that such a run uses.
-struct Order<'o, P> {
+struct Order<'o, P: ?Sized> {
     policy: &'o mut P,
     nodes: &'o mut NodeMap,
     /// The most entries.
@@ -83,6 +83,7 @@ impl Evictor {
         let (counter_max, owns_scratch) = (*counter_max, *owns_scratch);
         let len_before = nodes.len() as u64;
         let applied = with_policy!(policy, policy => {
+            let policy = &mut **policy;
             Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch }
                 .apply(events, run)
         });
@@ -95,7 +96,7 @@ impl Evictor {
     }
 }
 
-impl<P: DirectPolicy> Order<'_, P> {
+impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     fn apply(&mut self, events: &[Option<Event>], run: &mut PlainRun<'_>) -> usize {
         self.announce(events, run);
         let mut applied = 0;
