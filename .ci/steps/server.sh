@@ -47,5 +47,5 @@ for check in clients page; do
     report_skips "$work/$step.$check" >/dev/null
 done
 
-LARDER_CHAOS_SECONDS=60 run_tests cargo test -p larder-server --test chaos -- --nocapture
+LARDER_CHAOS_SECONDS=60 run_tests cargo test --workspace --test chaos -- --nocapture
 expect_tests "the program chaos"
