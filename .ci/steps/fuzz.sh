@@ -15,7 +15,8 @@ if ! has_sanitizer asan; then
 fi
 # Reports name lines. A short run is mostly the building of what it runs.
 unset CARGO_PROFILE_RELEASE_DEBUG
-((fuzz_seconds >= 60)) || export CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+((fuzz_seconds >= 60)) ||
+    export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 RUSTC_WRAPPER=$root/.ci/checks/uninstrumented.sh
 options=(--sanitizer "$sanitizer" --target-dir "$target/fuzz")
 
 fuzz_target() {
