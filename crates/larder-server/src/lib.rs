@@ -4,10 +4,6 @@
 //! then use one store.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    not(feature = "http"),
-    allow(dead_code, reason = "some of what is counted is shown by HTTP alone")
-)]
 
 // What a program calls.
 mod server;
