@@ -8,6 +8,7 @@ source .ci/tools.sh
 wanted=(redis-server redis-tools memcached tcl chromium prometheus)
 install_packages "${wanted[@]}" || skip "Debian packages that cannot be installed; see what follows"
 
+build_faster
 run cargo build --release -p larder-cli
 export LARDER_SERVER=$target/release/larder
 
