@@ -1,5 +1,5 @@
 # Clippy has nothing to say: of the workspace with all its targets, of the models, of the fuzz targets.
-# Time limit: 900
+# Time limit: 1500
 
 run cargo clippy --workspace --all-targets --features larder-benches/mimalloc,larder-benches/peers -- -D warnings
 # The models leave out the upper layers, and with them the users of many functions.

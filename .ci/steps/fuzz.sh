@@ -1,5 +1,5 @@
 # No fuzz target fails, each from its seeds and what earlier runs found, for a few seconds.
-# Time limit: 600 + 10 * fuzz_seconds
+# Time limit: 1200 + 10 * fuzz_seconds
 
 source .ci/tools.sh
 

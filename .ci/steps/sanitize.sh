@@ -1,6 +1,6 @@
 # Nothing is read after it was freed, leaked or raced for: AddressSanitizer with LeakSanitizer in it, and
 # ThreadSanitizer, which has nothing but the stress of tests/sanitize.rs.
-# Time limit: 900
+# Time limit: 1500
 
 source .ci/tools.sh
 source .ci/tests.sh
