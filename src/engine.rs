@@ -34,8 +34,11 @@
 //! A thread that leaves garbage, closed buckets, an earlier timer or an earlier deadline notifies the
 //! maintenance thread. That thread executes a `SeqCst` fence after changing its counts and before
 //! checking whether the cache is idle; the maintenance thread executes another after declaring the
-//! cache idle and before its last check of the counts. So the maintenance thread sees the counts, or the other thread sees that
-//! the cache is idle, or both.
+//! cache idle and before its last check of the counts. So the maintenance thread sees the counts, or the
+//! other thread sees that the cache is idle, or both.
+//!
+//! A direct run has no fence. The last check takes the lock of each partition instead: if the run came before
+//! it, the check sees what the run has left; if it came later, its thread sees that the cache is idle.
 #![forbid(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -122,7 +125,7 @@ const MAX_BATCH: u32 = 8;
 const BATCH_PART: usize = 32;
 /// Once the waiting events are `1/ROOM_PART` of those entries, writers wait for the thread that runs
 /// maintenance: it is slow, or it was taken off its processor.
-const ROOM_PART: usize = 16;
+const ROOM_PART: usize = 8;
 /// Buckets that an insertion opens after the table has grown, with inline maintenance. A growing
 /// table gets two new buckets for each insertion on average.
 const BUCKETS_OPENED_INLINE: usize = 8;
@@ -156,6 +159,8 @@ pub(crate) struct Engine<K, V> {
     /// Whether runs of maintenance have nothing to care for but the order of entries, as far as that
     /// depends on the settings.
     is_plain: bool,
+    /// Whether writers apply their own events if they get the lock at once.
+    is_direct: bool,
     accesses: Accesses,
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     record_hits_below: u8,
@@ -164,7 +169,7 @@ pub(crate) struct Engine<K, V> {
     /// Retired entries, and retired weight, of one partition after which the epoch is advanced.
     pace_entries: usize,
     pace_weight: u64,
-    /// Writers slow down once more entries of a partition than this wait to be freed.
+    /// Freeing speeds up once more entries of a partition than this wait, and writers give way at some times this.
     backlog: u64,
     pub(crate) counters: Stripes,
     /// How long loads took, if that was asked for.
@@ -270,17 +275,19 @@ impl<K, V> Engine<K, V> {
             .zip(evictors)
             .map(|(index, evictor)| Partition::new(index, evictor, partition_config, channel()))
             .collect();
+        let is_plain = !has_weigher
+            && !histograms.ages
+            && listening.is_none()
+            && atomic.is_none()
+            && history.is_none()
+            && shadow.is_none();
         Self {
             table: Table::new(capacity),
             partition_bits: partitions.len().trailing_zeros(),
             loans: Mutex::new(loans),
             mode,
-            is_plain: !has_weigher
-                && !histograms.ages
-                && listening.is_none()
-                && atomic.is_none()
-                && history.is_none()
-                && shadow.is_none(),
+            is_plain,
+            is_direct: is_plain && mode == Maintenance::Background && !timing.applies_to_all(),
             accesses,
             record_hits_below: match accesses {
                 Accesses::None => 0,
@@ -335,9 +342,9 @@ impl<K, V> Engine<K, V> {
     }
 
     /// Whether insertions without options need neither weights, lifetimes, explanations nor shadow caches,
-    /// and leave maintenance to runs in the background.
+    /// and need not have taken full effect when they return.
     pub(crate) fn takes_plain_insertions(&self) -> bool {
-        self.is_plain && self.mode == Maintenance::Background && !self.timing.applies_to_all()
+        self.is_direct
     }
 
     /// Prefetches what a report about `hash` will write.
@@ -401,8 +408,12 @@ impl<K, V> Engine<K, V> {
         // SeqCst: between the maintenance thread's declaration that the cache is idle and the counts;
         // pairs with the fences before `attendance.notify` (module head).
         sync::fence(Ordering::SeqCst);
-        let is_waiting =
-            |partition: &Partition<K, V>| partition.writes.waiting() > 0 || partition.wants_visit();
+        let is_waiting = |partition: &Partition<K, V>| {
+            partition.writes.waiting() > 0
+                || partition.wants_visit()
+                // With the lock, what direct runs have left is seen too (module head).
+                || sync::try_lock(&partition.core).is_none_or(|_core| partition.wants_visit())
+        };
         self.has_closed_buckets()
             || self.partitions.iter().any(is_waiting)
             || self.shadow.as_ref().is_some_and(|shadow| shadow.is_due())

@@ -36,6 +36,7 @@ mod lfu;
 mod lru;
 mod fifo;
 mod hints;
+pub(crate) mod key_arrays;
 mod ghost_queue;
 mod ghost;
 mod node_table;

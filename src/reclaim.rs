@@ -44,6 +44,7 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::mem::offset_of;
 
 use crate::entry::{self, Entry, EntryPtr};
 
@@ -60,8 +61,8 @@ pub(crate) mod barrier;
 
 #[cfg(not(larder_loom))]
 pub(crate) use epoch::{
-    AnyGuard, Guard, Ticket, advance, completed, give_way, is_pinned_here, lag, pin, pin_fast,
-    ticket,
+    AnyGuard, Guard, Ticket, advance, advances, completed, give_way, is_pinned_here, lag, pin,
+    pin_fast, ticket,
 };
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) use epoch::{EpochLocks, hold};
@@ -83,16 +84,21 @@ pub(crate) struct Retired<K, V> {
 }
 
 /// Retired entries without the types of their keys and values.
+///
+/// What each retirement reads and writes is in one cache line, since the next may be another core's.
+#[repr(C, align(64))]
 pub(crate) struct RetiredList {
     /// The batch that is not stamped yet.
     open: Batch,
-    /// The stamped batches, oldest first.
-    sealed: VecDeque<(Ticket, Batch)>,
     /// The weight of all entries that wait.
     weight: u64,
     batch_entries: usize,
     batch_weight: u64,
+    /// The stamped batches, oldest first.
+    sealed: VecDeque<(Ticket, Batch)>,
 }
+
+const _: () = assert!(offset_of!(RetiredList, sealed) == 64);
 
 #[derive(Default)]
 struct Batch {
@@ -144,7 +150,7 @@ impl<K, V> Retired<K, V> {
     /// An empty collection that seals a batch at so many entries or so much weight.
     pub(crate) fn new(batch_entries: usize, batch_weight: u64) -> Self {
         let (open, sealed) = (Batch::default(), VecDeque::new());
-        let list = RetiredList { open, sealed, weight: 0, batch_entries, batch_weight };
+        let list = RetiredList { open, weight: 0, batch_entries, batch_weight, sealed };
         Self { list, entries: PhantomData }
     }
 
@@ -184,6 +190,16 @@ impl<K, V> Retired<K, V> {
         }
         self.list.weight = 0;
         Freeable::of(all)
+    }
+
+    /// Whether it is time to free a batch: each time that one is full, so that freeing keeps up with retiring
+    /// and threads free about as much as they allocate; and while more than `backlog` entries wait, also
+    /// between two.
+    #[inline]
+    pub(crate) fn is_time_to_free(&self, backlog: u64) -> bool {
+        let RetiredList { open, batch_entries, sealed, .. } = &self.list;
+        let len = open.entries.len();
+        len == 0 || (2 * len == *batch_entries && (sealed.len() * batch_entries) as u64 > backlog)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -52,6 +52,12 @@ impl UntypedTable<'_> {
     pub(crate) fn prefetch_bucket(self, hash: KeyHash) {
         self.0.prefetch_bucket(hash);
     }
+
+    /// As [`Table::prefetch_entry`].
+    #[inline]
+    pub(crate) fn prefetch_entry(self, hash: KeyHash) {
+        self.0.prefetch_entry(hash);
+    }
 }
 
 /// How far an iteration has come.

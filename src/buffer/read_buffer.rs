@@ -95,28 +95,61 @@ impl<const SLOTS: usize> StripedRing<SLOTS> {
     /// next word.
     pub(crate) fn drain(&self, mut accept: impl FnMut(u64)) {
         for stripe in self.stripes.iter().filter_map(LazyBox::get) {
-            let tail = stripe.tail.load(Ordering::Relaxed);
-            let head = stripe.head.load(Ordering::Relaxed);
-            // A word in the slot of the next record would make all further offers fail.
-            if tail == head && stripe.slots[tail % SLOTS].load(Ordering::Relaxed) == 0 {
-                continue;
-            }
-            // All slots rather than `head..tail`: racing offers may leave the tail behind a record,
-            // which would then never come out.
-            for at in 0..SLOTS {
-                let slot = &stripe.slots[head.wrapping_add(at) % SLOTS];
-                let word = slot.load(Ordering::Relaxed);
-                if word != 0 {
-                    slot.store(0, Ordering::Relaxed);
-                    accept(word);
-                }
-            }
-            stripe.head.store(tail, Ordering::Relaxed);
+            stripe.take_all(&mut accept);
+        }
+    }
+
+    /// Takes up to `max` words out of each stripe, or all where racing offers have left a gap.
+    #[inline]
+    pub(crate) fn drain_some(&self, max: usize, mut accept: impl FnMut(u64)) {
+        for stripe in self.stripes.iter().filter_map(LazyBox::get) {
+            stripe.take_some(max, &mut accept);
         }
     }
 }
 
 impl<const SLOTS: usize> RingStripe<SLOTS> {
+    /// Takes out up to `max` words, the oldest first. Only one caller may do so at a time.
+    #[inline]
+    fn take_some(&self, max: usize, accept: &mut impl FnMut(u64)) {
+        let mut head = self.head.load(Ordering::Relaxed);
+        for _ in 0..max {
+            let slot = &self.slots[head % SLOTS];
+            let word = slot.load(Ordering::Relaxed);
+            if word == 0 {
+                if head != self.tail.load(Ordering::Relaxed) {
+                    // Racing offers have left a gap, or one is about to fill it.
+                    self.take_all(accept);
+                }
+                return;
+            }
+            slot.store(0, Ordering::Relaxed);
+            accept(word);
+            head = head.wrapping_add(1);
+            self.head.store(head, Ordering::Relaxed);
+        }
+    }
+
+    fn take_all(&self, accept: &mut impl FnMut(u64)) {
+        let tail = self.tail.load(Ordering::Relaxed);
+        let head = self.head.load(Ordering::Relaxed);
+        // A word in the slot of the next record would make all further offers fail.
+        if tail == head && self.slots[tail % SLOTS].load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        // All slots rather than `head..tail`: racing offers may leave the tail behind a record,
+        // which would then never come out.
+        for at in 0..SLOTS {
+            let slot = &self.slots[head.wrapping_add(at) % SLOTS];
+            let word = slot.load(Ordering::Relaxed);
+            if word != 0 {
+                slot.store(0, Ordering::Relaxed);
+                accept(word);
+            }
+        }
+        self.head.store(tail, Ordering::Relaxed);
+    }
+
     fn new() -> CachePadded<Self> {
         CachePadded::new(Self {
             tail: AtomicUsize::new(0),
@@ -157,6 +190,12 @@ impl ReadBuffer {
     #[inline]
     pub(crate) fn drain(&self, mut accept: impl FnMut(ReadRecord)) {
         self.0.drain(|word| accept(ReadRecord(word)));
+    }
+
+    /// Takes up to `max` records out of each stripe, the oldest first. Only one caller may do so at a time.
+    #[inline]
+    pub(crate) fn drain_some(&self, max: usize, mut accept: impl FnMut(ReadRecord)) {
+        self.0.drain_some(max, |word| accept(ReadRecord(word)));
     }
 }
 

@@ -52,7 +52,7 @@ use crate::entry::{EntryPtr, Header};
 /// The most events that may wait in one buffer. A full buffer makes writers wait, so it is long enough
 /// for what other threads write while the one that runs maintenance has lost its processor.
 #[cfg(not(larder_loom))]
-pub(crate) const SLOTS: u32 = 512;
+pub(crate) const SLOTS: u32 = 2048;
 #[cfg(larder_loom)]
 pub(crate) const SLOTS: u32 = 2;
 
@@ -293,6 +293,14 @@ impl WriteBuffer {
             self.head.store(head, Ordering::Release);
         }
         count
+    }
+
+    /// Whether the oldest event was filled in, or may have been; for the drainer.
+    #[inline]
+    pub(crate) fn may_have_some(&self) -> bool {
+        let Some(slots) = self.slots.get() else { return false };
+        // Relaxed, both: if so, `take` looks closer; if not, the event stays for the next run.
+        !slot_at(slots, self.head.load(Ordering::Relaxed)).first.load(Ordering::Relaxed).is_null()
     }
 
     /// The oldest event alone, for models and tests.

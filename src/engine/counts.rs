@@ -4,30 +4,35 @@
 //! is one for `freed`, `freeing`, `panics` and `notified`.
 #![forbid(unsafe_code)]
 
+use std::mem::offset_of;
+
 use crate::base::cause::RemovalCause;
 use crate::base::stats::Stats;
 use crate::base::sync::{AtomicU64, AtomicUsize, Ordering};
 
 #[derive(Default)]
+#[repr(C, align(64))]
 pub(super) struct Counts {
-    pub(super) weight: AtomicU64,
     pub(super) removals: Removals,
-    /// Those of which the atomic listener was notified. The notifying thread counts them without the
-    /// lock.
-    pub(super) notified: Removals,
     pub(super) retired: AtomicU64,
-    pub(super) freed: AtomicU64,
-    /// Batches taken to be freed that are not freed yet, by phase.
-    pub(super) freeing: [AtomicUsize; 2],
     pub(super) runs: AtomicU64,
     /// Runs that were allowed to free entries.
     pub(super) freeing_runs: AtomicU64,
+    // What follows is written less often, or by other threads.
+    pub(super) weight: AtomicU64,
+    /// Those of which the atomic listener was notified. The notifying thread counts them without the
+    /// lock.
+    pub(super) notified: Removals,
+    pub(super) freed: AtomicU64,
+    /// Batches taken to be freed that are not freed yet, by phase.
+    pub(super) freeing: [AtomicUsize; 2],
     pub(super) faults: AtomicU64,
     pub(super) panics: AtomicU64,
 }
 
 /// What maintenance has taken out of the table.
 #[derive(Default)]
+#[repr(C)]
 pub(super) struct Removals {
     pub(super) evictions: AtomicU64,
     pub(super) evicted_weight: AtomicU64,
@@ -35,6 +40,9 @@ pub(super) struct Removals {
     pub(super) expired_weight: AtomicU64,
     pub(super) invalidations: AtomicU64,
 }
+
+// All that every run counts is in one line, since the next run may be another core's.
+const _: () = assert!(offset_of!(Counts, weight) == 64);
 
 impl Counts {
     pub(super) fn add_to(&self, stats: &mut Stats, entry_bytes: u64) {

@@ -18,6 +18,7 @@ use crate::base::panics::{Payload, catch};
 use crate::entry::{EntryMeta, EntryPtr};
 use crate::expiry::Timers;
 use crate::policy::bounds::Limits;
+use crate::policy::key_arrays::KeyArrays;
 use crate::policy::policy_impl::PolicyImpl;
 use crate::policy::{Accesses, EvictionPolicy, Nodes, PolicyConfig, Room, Sample};
 
@@ -47,9 +48,10 @@ pub(crate) use ranking::Rank;
 pub(crate) use ranking::Standing;
 
 /// The policy of a partition, and the entries that the policy may evict.
+#[repr(C)]
 pub(crate) struct Evictor {
-    policy: PolicyImpl,
     nodes: NodeMap,
+    policy: PolicyImpl,
     limits: Limits,
     /// The limits that hold now: `limits`, or higher ones while a lowered bound is approached.
     enforced: Limits,
@@ -147,6 +149,12 @@ impl Evictor {
     #[inline]
     pub(crate) fn needs_ticks(&self) -> bool {
         !self.owns_scratch
+    }
+
+    /// Where the policy looks up keys that come.
+    #[inline]
+    pub(crate) fn key_arrays(&self) -> KeyArrays {
+        self.policy.key_arrays()
     }
 
     /// The keys whose first marks the policy wants to see from now on.

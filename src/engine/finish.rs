@@ -1,7 +1,7 @@
 //! What a run of maintenance leaves to be done without the lock.
 #![forbid(unsafe_code)]
 
-use super::partition::{AfterUnlock, Freeing, Partition, Unpaced};
+use super::partition::{AfterUnlock, DirectRun, Freeing, Partition, Unpaced};
 use super::{BUCKETS_OPENED_INLINE, Engine, ending};
 use crate::base::cause::RemovalCause;
 use crate::base::mode::Maintenance;
@@ -10,6 +10,10 @@ use crate::base::sync::{self, Ordering};
 use crate::buffer::write_buffer::Event;
 use crate::entry::Entry;
 use crate::reclaim::{self, Freeable, KeepAlive};
+
+/// Writers give way once the garbage of a partition is so many times the backlog: where there are more threads
+/// than processors, some pinned thread is always off its processor, for some milliseconds.
+const PATIENCE: u64 = 4;
 
 /// A closure that is called with each evicted entry before the entry is freed. It may run user code: no
 /// lock is held.
@@ -119,11 +123,7 @@ impl<K, V> Engine<K, V> {
         }
         if retired > 0 {
             self.pace(partition, retired, retired_weight);
-            // A pinned thread makes no progress. Most likely it is off its processor, and this thread's
-            // yield brings it back sooner. Nothing waits for a guard that a user holds.
-            if partition.garbage() > self.backlog && reclaim::give_way() {
-                reclaim::advance();
-            }
+            self.give_way(partition);
         }
         self.free(partition, free, phase);
         self.deliver(partition);
@@ -140,15 +140,52 @@ impl<K, V> Engine<K, V> {
         has_unneeded_loan
     }
 
+    /// Lets other threads run if much waits to be freed.
+    fn give_way(&self, partition: &Partition<K, V>) {
+        // A pinned thread makes no progress. Most likely it is off its processor, and this thread's
+        // yield brings it back sooner. Nothing waits for a guard that a user holds.
+        if partition.garbage() > PATIENCE * self.backlog && reclaim::give_way() {
+            reclaim::advance();
+        }
+    }
+
+    /// Does what a direct run has left.
+    #[inline]
+    pub(super) fn finish_direct(&self, partition: &Partition<K, V>, run: DirectRun<K, V>) {
+        let DirectRun { free, phase, linked, is_paced, has_garbage } = run;
+        if linked != 0 {
+            let linked = self.note_linked(linked);
+            if linked > 0 {
+                self.table.grow_for(linked);
+                if self.has_closed_buckets() {
+                    // SeqCst: as at the end of `finish_run`.
+                    sync::fence(Ordering::SeqCst);
+                    self.attendance.notify();
+                }
+            }
+        }
+        if is_paced {
+            advance_unless_others_do(partition);
+            self.give_way(partition);
+        }
+        if let Some(batch) = free {
+            self.free(partition, vec![batch], phase);
+        }
+        if has_garbage {
+            // The run saw, under the lock, whether the maintenance thread had declared the cache idle.
+            self.attendance.notify();
+        }
+    }
+
     /// Advances the epoch once enough was retired.
     pub(super) fn pace(&self, partition: &Partition<K, V>, retired: usize, weight: u64) {
-        let Unpaced { entries, weight: weights } = &partition.unpaced;
+        let Unpaced { entries, weight: weights, .. } = &partition.unpaced;
         let unpaced = entries.fetch_add(retired, Ordering::Relaxed) + retired;
         let unpaced_weight = weights.fetch_add(weight, Ordering::Relaxed).saturating_add(weight);
         if unpaced >= self.pace_entries || unpaced_weight >= self.pace_weight {
             entries.store(0, Ordering::Relaxed);
             weights.store(0, Ordering::Relaxed);
-            reclaim::advance();
+            advance_unless_others_do(partition);
         }
     }
 
@@ -183,4 +220,14 @@ impl<K, V> Engine<K, V> {
             }
         });
     }
+}
+
+/// Advances the epoch, unless another partition or cache has done so since this one last came here. So that
+/// happens once for what all partitions retire.
+fn advance_unless_others_do<K, V>(partition: &Partition<K, V>) {
+    let seen = &partition.unpaced.advances;
+    if reclaim::advances() == seen.load(Ordering::Relaxed) {
+        reclaim::advance();
+    }
+    seen.store(reclaim::advances(), Ordering::Relaxed);
 }

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::mem::offset_of;
 
 use crossbeam_utils::CachePadded;
 
@@ -20,6 +21,7 @@ use crate::base::histogram::{TimeCounts, TimeHistogram};
 use crate::base::mode::Maintenance;
 use crate::base::node_id::NodeId;
 use crate::base::panics::Payload;
+use crate::base::prefetch::prefetch_for_write;
 use crate::base::stats::Stats;
 use crate::base::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::buffer::read_buffer::ReadBuffer;
@@ -32,13 +34,17 @@ use crate::entry::{Deadline, EntryPtr};
 use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Notification, PendingRemoval};
 use crate::policy::Sample;
+use crate::policy::key_arrays::SharedKeyArrays;
 use crate::reclaim::{self, Freeable, Guard, Retired};
 
 // The recorded hits, and when nothing else has to be applied.
 mod reads;
 // Which retired entries are freed, and when.
 mod freeing;
+// Runs for the event of the caller alone.
+mod direct;
 
+pub(super) use direct::DirectRun;
 use freeing::SEAL_PART;
 #[cfg(all(test, not(larder_loom)))]
 pub(super) use freeing::credit_for;
@@ -49,6 +55,8 @@ pub(super) struct Partition<K, V> {
     pub(super) writes: WriteBuffer,
     /// Only for policies that want accesses reported.
     pub(super) reads: Option<ReadBuffer>,
+    /// Where the policy looks up keys that come.
+    key_arrays: SharedKeyArrays,
     /// What `Evictor::sample` returned last.
     sample: AtomicU32,
     /// Changes with every run of maintenance that took records out of `reads`. Until then no entry needs a
@@ -97,9 +105,12 @@ impl Drop for InFlight<'_> {
 pub(super) struct Unpaced {
     pub(super) entries: AtomicUsize,
     pub(super) weight: AtomicU64,
+    /// `reclaim::advances` when that was last enough.
+    pub(super) advances: AtomicUsize,
 }
 
 /// What the lock of a partition protects.
+#[repr(C)]
 pub(super) struct Core<K, V> {
     pub(super) evictor: Evictor,
     pub(super) retired: Retired<K, V>,
@@ -113,6 +124,14 @@ pub(super) struct Core<K, V> {
     /// What the current run evicts, if a caller wants to see it.
     pub(super) victims: Option<Vec<EntryPtr>>,
 }
+
+impl<K, V> Core<K, V> {
+    /// How far the cache lines that every run changes lie behind the lock.
+    const CHANGED: [usize; 2] = [LOCK_BYTES, LOCK_BYTES + offset_of!(Self, retired)];
+}
+
+/// What lies before a core in its lock, which is as large as the core's alignment.
+const LOCK_BYTES: usize = align_of::<Core<(), ()>>();
 
 /// What all partitions of a cache are built from.
 #[derive(Clone, Copy)]
@@ -173,6 +192,7 @@ impl<K, V> Partition<K, V> {
             index,
             writes: WriteBuffer::new(config.room),
             reads: config.read_stripes.map(ReadBuffer::new),
+            key_arrays: SharedKeyArrays::default(),
             sample: AtomicU32::new(evictor.sample().to_raw()),
             // Not 0, which a new entry holds: it would seem to be recorded already.
             tick: CachePadded::new(AtomicU32::new(1)),
@@ -197,6 +217,18 @@ impl<K, V> Partition<K, V> {
             unpaced: Unpaced::default(),
             ages: config.counts_ages.then(|| Box::new(TimeHistogram::of_ages())),
         }
+    }
+
+    /// Prefetches what an insertion of `hash` will read and write, before its thread has the lock.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: KeyHash) {
+        // The lock with what every run changes behind it, and the counts.
+        prefetch_for_write(&raw const self.core);
+        for line in Core::<K, V>::CHANGED {
+            prefetch_for_write((&raw const self.core).cast::<u8>().wrapping_add(line));
+        }
+        prefetch_for_write(&raw const self.counts);
+        self.key_arrays.prefetch(hash.raw());
     }
 
     #[inline]
@@ -257,7 +289,23 @@ impl<K, V> Partition<K, V> {
             events[count] = event;
             count += 1;
         }
-        let events = &events[..count];
+        let atomic = engine.atomic.as_deref().filter(|_| !cannot_notify);
+        let done = self.apply(core, engine, &events[..count], (due_ns, atomic), &guard);
+        drop(guard);
+        // The user's drops must not run within a gate.
+        let freeing = if cannot_notify { Freeing::Later } else { freeing };
+        self.after_run(core, engine, len_before, freeing, done, 0)
+    }
+
+    /// Applies events and evicts the excess: by a plain run as far as that can do it.
+    fn apply<'e>(
+        &self,
+        core: &mut Core<K, V>,
+        engine: &'e Engine<K, V>,
+        events: &[Option<Event>],
+        (due_ns, atomic): (Option<u64>, Option<&'e AtomicListening<K, V>>),
+        guard: &Guard,
+    ) -> Done<'e> {
         let is_plain = engine.is_plain
             && core.victims.is_none()
             && due_ns.is_none()
@@ -266,7 +314,7 @@ impl<K, V> Partition<K, V> {
         let mut done = Done::default();
         let mut applied = 0;
         if is_plain {
-            let mut run = PlainRun::new(engine.table.untyped(), core.retired.list(), &guard);
+            let mut run = PlainRun::new(engine.table.untyped(), core.retired.list(), guard);
             applied = core.evictor.apply_plain(events, &mut run);
             let PlainRun { evictions, retirements, .. } = run;
             done = Done {
@@ -277,14 +325,10 @@ impl<K, V> Partition<K, V> {
                 ..done
             };
         }
-        if !is_plain || applied < count || core.evictor.is_above_limits() {
-            let atomic = engine.atomic.as_deref().filter(|_| !cannot_notify);
-            self.run_full(core, engine, &events[applied..], (due_ns, atomic), &guard, &mut done);
+        if !is_plain || applied < events.len() || core.evictor.is_above_limits() {
+            self.run_full(core, engine, &events[applied..], (due_ns, atomic), guard, &mut done);
         }
-        drop(guard);
-        // The user's drops must not run within a gate.
-        let freeing = if cannot_notify { Freeing::Later } else { freeing };
-        self.after_run(core, engine, len_before, freeing, done)
+        done
     }
 
     /// The part of a run that a plain one does not do.
@@ -342,7 +386,8 @@ impl<K, V> Partition<K, V> {
         }
     }
 
-    /// Counts what a run has done, and chooses what is freed after it.
+    /// Counts what a run has done, and chooses what is freed after it. `unpushed` is the change of the
+    /// number of entries that a direct event has made.
     fn after_run<'e>(
         &self,
         core: &mut Core<K, V>,
@@ -350,6 +395,7 @@ impl<K, V> Partition<K, V> {
         len_before: usize,
         freeing: Freeing,
         done: Done<'e>,
+        unpushed: i32,
     ) -> AfterUnlock<'e, K, V> {
         let Done { evictions, evicted_weight, retirements, retired_weight, .. } = done;
         let Done { expirations, expired_weight, invalidations, leaving, removed, .. } = done;
@@ -376,11 +422,15 @@ impl<K, V> Partition<K, V> {
         if sample != self.sample.load(Ordering::Relaxed) {
             self.sample.store(sample, Ordering::Relaxed);
         }
+        self.key_arrays.publish(&core.evictor.key_arrays());
         let linked = signed(core.evictor.len()) - signed(len_before);
         // If so, pushes and claims have counted the insertions and removals that callers made.
         let is_counted = engine.mode == Maintenance::Background || self.channel.is_some();
         let live = match is_counted {
-            true => -i64::try_from(evictions + expirations + invalidations).unwrap_or(i64::MAX),
+            true => {
+                let left = evictions + expirations + invalidations;
+                i64::from(unpushed) - i64::try_from(left).unwrap_or(i64::MAX)
+            }
             false => linked as i64,
         };
         self.writes.adjust_live(

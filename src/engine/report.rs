@@ -26,11 +26,7 @@ impl<K, V> PlainReport<'_, K, V> {
     /// As [`Engine::submit`].
     #[inline]
     pub(crate) fn submit(&self, event: &Event) {
-        match self.partition.writes.push(event) {
-            Ok(waiting) if waiting < self.engine.batch => self.engine.attendance.notify(),
-            Ok(_) => self.engine.run_due(self.partition),
-            Err(write_buffer::Full) => self.engine.await_push(self.partition, event),
-        }
+        self.engine.submit_plain(self.partition, event);
     }
 }
 
@@ -63,6 +59,28 @@ impl<K, V> Engine<K, V> {
         if self.mode == Maintenance::Inline {
             return self.apply_now(partition, event);
         }
+        if self.is_direct {
+            return self.submit_plain(partition, event);
+        }
+        self.push(partition, event);
+    }
+
+    /// Applies an event of a plain cache in background mode, or leaves it to the thread that has the lock.
+    #[inline]
+    fn submit_plain(&self, partition: &Partition<K, V>, event: &Event) {
+        let outcome = sync::try_lock(&partition.core)
+            .filter(|core| partition.takes_direct_runs(core))
+            .map(|mut core| partition.run_directly(&mut core, self, event));
+        // The lock is free again.
+        match outcome {
+            Some(Ok(run)) => self.finish_direct(partition, run),
+            Some(Err(after)) => self.finish(partition, after),
+            None => self.push(partition, event),
+        }
+    }
+
+    /// Leaves an event to the thread that has the lock.
+    pub(super) fn push(&self, partition: &Partition<K, V>, event: &Event) {
         match partition.writes.push(event) {
             Ok(waiting) => self.note_waiting(partition, waiting),
             Err(write_buffer::Full) => self.await_push(partition, event),
@@ -74,7 +92,7 @@ impl<K, V> Engine<K, V> {
     #[inline]
     pub(crate) fn plain_report(&self, hash: KeyHash) -> Option<PlainReport<'_, K, V>> {
         let partition = self.partition(hash);
-        partition.writes.prefetch();
+        partition.prefetch(hash);
         let takes_entry = !self.stores_nothing() && partition.weight_share() > 0;
         takes_entry.then_some(PlainReport { engine: self, partition })
     }

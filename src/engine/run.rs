@@ -93,6 +93,9 @@ pub(super) struct RunListener<'a, K, V> {
 impl<'e, K, V> Run<'_, 'e, K, V> {
     /// Applies events, after the insertions among them were announced to the policy.
     pub(super) fn apply_ahead(&mut self, events: &[Option<Event>]) {
+        if events.len() > 1 {
+            self.evictor.prefetch_victims(events.len(), self.table.untyped());
+        }
         for event in events {
             if let Some(Event::Inserted(new)) = event {
                 // Another core may have written it.
@@ -105,9 +108,6 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         }));
         for event in events.iter().flatten() {
             self.apply(*event);
-        }
-        if events.len() > 1 {
-            self.evictor.prefetch_victims(events.len(), self.table.untyped());
         }
     }
 

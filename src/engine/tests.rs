@@ -140,6 +140,13 @@ impl TestEngine {
         entry
     }
 
+    /// As [`insert`](Self::insert), by a thread that does not get the lock at once.
+    fn insert_pushed(&self, key: u64) -> EntryPtr {
+        let entry = self.put(Owned::new(hash_of(key), 1, key, key));
+        self.engine.push(&self.engine.partitions[0], &Event::Inserted(entry));
+        entry
+    }
+
     /// As [`put`](Self::put), for an entry that expires `seconds` from now.
     fn put_for(&self, key: u64, seconds: u64) -> EntryPtr {
         let deadline_ns = self.engine.timing.time.now_ns() + seconds * 1_000_000_000;
@@ -289,15 +296,15 @@ fn a_removed_entry_with_an_extension_is_freed_as_one_in_a_plain_run() {
 }
 
 #[test]
-fn writers_apply_their_events_in_batches() {
+fn events_that_were_pushed_are_applied_in_batches() {
     let test = TestEngine::new(Maintenance::Background, 320);
     assert_eq!(test.engine.batch, 8);
     for count in 1..=100 {
-        test.insert(count);
+        test.insert_pushed(count);
         assert_eq!(u64::from(test.waiting()), count % 8);
         assert_eq!(test.linked() as u64, count / 8 * 8);
     }
-    test.insert(101);
+    test.insert_pushed(101);
     assert!(test.engine.has_work());
     test.engine.run_pending();
     assert_eq!((test.waiting(), test.linked()), (0, 101));
@@ -305,10 +312,28 @@ fn writers_apply_their_events_in_batches() {
 }
 
 #[test]
+fn a_writer_that_gets_the_lock_applies_its_event_after_a_few_others() {
+    let test = TestEngine::new(Maintenance::Background, 320);
+    for key in 0..10 {
+        test.insert(key);
+        assert_eq!((test.waiting(), test.linked() as u64), (0, key + 1));
+    }
+    for key in 10..17 {
+        test.insert_pushed(key);
+    }
+    assert_eq!((test.waiting(), test.linked()), (7, 10));
+    for (key, waiting) in [(17, 4), (18, 1), (19, 0), (20, 0)] {
+        let entry = test.insert(key);
+        assert_eq!((test.waiting(), entry.meta().node().is_some()), (waiting, true));
+    }
+    assert_eq!((test.linked(), test.engine.len()), (21, 21));
+}
+
+#[test]
 fn a_visit_applies_waiting_events_and_opens_buckets() {
     let test = TestEngine::new(Maintenance::Background, 320);
     for key in 0..7 {
-        test.insert(key);
+        test.insert_pushed(key);
     }
     assert!(!test.engine.tick(), "nothing is left to do");
     assert_eq!((test.waiting(), test.linked()), (0, 7));
@@ -319,7 +344,7 @@ fn a_visit_applies_waiting_events_and_opens_buckets() {
 fn a_visit_leaves_a_partition_to_writers_that_run_it() {
     let test = TestEngine::new(Maintenance::Background, 320);
     for key in 0..11 {
-        test.insert(key);
+        test.insert_pushed(key);
     }
     assert_eq!(test.waiting(), 3);
     assert!(test.engine.tick(), "another visit is needed");
@@ -351,7 +376,7 @@ fn hits_use_the_sample_that_the_policy_has_now() {
 #[test]
 fn an_entry_is_recorded_once_between_two_runs_in_the_background() {
     let test = TestEngine::new(Maintenance::Background, 320);
-    let (one, other) = (test.insert(1), test.insert(2));
+    let (one, other) = (test.insert_pushed(1), test.insert_pushed(2));
     test.hit(one);
     test.engine.run_pending();
     assert_eq!(test.accesses(), 0, "it was not linked yet");
@@ -399,7 +424,7 @@ fn a_reader_of_a_full_buffer_applies_the_events_that_wait() {
     entries.iter().for_each(|entry| test.hit(*entry));
     assert_eq!((runs(), test.accesses()), (before + 1, 64), "nothing else waits");
 
-    test.insert(200);
+    test.insert_pushed(200);
     assert_eq!(partition.writes.waiting(), 1);
     // The buffer still has 36 records.
     entries[..50].iter().for_each(|entry| test.hit(*entry));

@@ -20,7 +20,7 @@ const MAX_ENTRIES: usize = 512;
 /// The number of entries that come from the pool at once, and the number that go back: each of them may
 /// cost a cache miss.
 const REFILL: usize = 16;
-const GIVEN: usize = 128;
+const GIVEN: usize = 32;
 /// The number of layouts, besides [`PAIRED`], for which a thread keeps magazines.
 const MAX_LAYOUTS: usize = 8;
 

@@ -7,6 +7,7 @@ use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig};
 
 /// First in, first out. O(1) a call; 8 bytes a node.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Fifo {
     links: Links,
     queue: NodeList,

@@ -131,6 +131,12 @@ impl Ghost {
         set.find(key.fingerprint()).map(|slot| set.take(slot))
     }
 
+    /// All sets.
+    #[inline]
+    pub(super) fn sets(&self) -> &[impl Sized + use<>] {
+        &self.sets
+    }
+
     /// Prefetches the set of a key.
     #[inline]
     pub(super) fn prefetch(&self, key: KeyBits) {

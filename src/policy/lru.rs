@@ -6,6 +6,7 @@ use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig};
 
 /// Least recently used. An access or an overwrite is a use. O(1) a call; 8 bytes a node.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Lru {
     links: Links,
     recent: NodeList,

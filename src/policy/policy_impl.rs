@@ -8,6 +8,7 @@
 
 use std::any::Any;
 
+use super::key_arrays::KeyArrays;
 use super::{EvictionPolicy, Fifo, Hints, Lru, NodeId, Nodes, Sieve, WindowTinyLfu};
 
 /// One instance of a policy.
@@ -22,6 +23,9 @@ pub(crate) enum PolicyImpl {
 /// A policy whose methods can be inlined where the type of the nodes is known. They do what those of
 /// [`EvictionPolicy`] and [`Hints`] do. A policy that reads nodes has methods of its own for them.
 pub(crate) trait DirectPolicy: EvictionPolicy {
+    /// How many nodes an eviction examines at most, as a rule.
+    const EXAMINED: usize = 1;
+
     #[inline(always)]
     fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
         self.on_insert(id, nodes);
@@ -53,6 +57,12 @@ pub(crate) trait DirectPolicy: EvictionPolicy {
 
     #[inline(always)]
     fn announce_key(&self, _hash: u64) {}
+
+    /// Where it looks up keys that come.
+    #[inline(always)]
+    fn key_arrays(&self) -> KeyArrays {
+        KeyArrays::default()
+    }
 }
 
 /// Calls `$call` with the policy in `$policy`, by its type.
@@ -138,6 +148,12 @@ impl PolicyImpl {
         with_policy!(self, policy => policy.name_also_examined(count, name));
     }
 
+    /// Where the policy looks up keys that come.
+    #[inline]
+    pub(crate) fn key_arrays(&self) -> KeyArrays {
+        with_policy!(self, policy => policy.key_arrays())
+    }
+
     #[inline]
     pub(crate) fn announce(&self, hashes: impl Iterator<Item = u64>) {
         with_policy!(self, policy => hashes.for_each(|hash| policy.announce_key(hash)));
@@ -174,9 +190,16 @@ impl DirectPolicy for WindowTinyLfu {
     fn announce_key(&self, hash: u64) {
         self.announce(hash);
     }
+
+    #[inline(always)]
+    fn key_arrays(&self) -> KeyArrays {
+        self.key_arrays()
+    }
 }
 
 impl DirectPolicy for Sieve {
+    const EXAMINED: usize = 3;
+
     #[inline(always)]
     fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
         self.choose(nodes)

@@ -13,6 +13,7 @@ const AT_HAND: u32 = 1;
 
 /// SIEVE. A hit marks its entry and moves nothing. O(1) amortized; 8 bytes a node.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Sieve {
     links: Links,
     queue: NodeList,

@@ -44,11 +44,8 @@ const _: () = assert!(size_of::<Block>() == 32);
 
 /// Estimates of how often hashes were counted.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Sketch {
-    blocks: Vec<Block>,
-    max_blocks: usize,
-    /// The number of entries that the blocks suffice for.
-    sized_for: usize,
     /// Increments, halved together with the counters.
     increments: u64,
     /// The `increments` at which everything is halved.
@@ -57,6 +54,10 @@ pub(super) struct Sketch {
     age_from: u64,
     /// The first block that waits to be halved; `usize::MAX` if none does.
     unhalved_from: usize,
+    blocks: Vec<Block>,
+    max_blocks: usize,
+    /// The number of entries that the blocks suffice for.
+    sized_for: usize,
     /// How often everything was halved; wraps around.
     halvings: u32,
     /// Whether the capacity is known, so that `sample` does not grow with the blocks.
@@ -277,6 +278,12 @@ impl Sketch {
             self.unhalved_from = usize::MAX;
             self.age_from = self.sample;
         }
+    }
+
+    /// All counters.
+    #[inline]
+    pub(super) fn blocks(&self) -> &[impl Sized + use<>] {
+        &self.blocks
     }
 
     /// Prefetches the block of a key.

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 use super::budget::Budget;
+use super::key_arrays::KeyArrays;
 use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
 
 mod restored;
@@ -72,14 +73,26 @@ impl WindowTinyLfu {
         let hash = nodes.hash(id);
         self.mirror(id, hash, nodes);
         self.segments.insert(id, hash, nodes);
+        if self.mirrors.has_waiting() {
+            self.step_mirrors();
+        }
         self.mirrors.adapt(&self.segments);
+    }
+
+    #[inline(never)]
+    fn step_mirrors(&mut self) {
+        if let Some(window) = self.mirrors.step(self.segments.window_percent()) {
+            self.segments.set_window(window);
+        }
     }
 
     #[inline]
     pub(super) fn remove<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         let hash = nodes.hash(id);
-        if !self.mirrors.lack(hash) {
-            self.mirrors.remove(hash);
+        if !self.mirrors.lack(hash)
+            && let Some(window) = self.mirrors.remove(hash, self.segments.window_percent())
+        {
+            self.segments.set_window(window);
         }
         self.segments.remove(id, nodes);
     }
@@ -97,6 +110,11 @@ impl WindowTinyLfu {
     #[inline]
     pub(super) fn name_also_examined(&self, count: usize, name: &mut impl FnMut(NodeId)) {
         self.segments.also_examined(count, name);
+    }
+
+    #[inline]
+    pub(super) fn key_arrays(&self) -> KeyArrays {
+        self.segments.key_arrays()
     }
 
     /// The keys whose first marks have to be reported to the policy.

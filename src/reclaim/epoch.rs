@@ -16,7 +16,7 @@ use super::governor::{Governor, Participants, Tickets};
 use super::readers::{Phases, Reader};
 #[cfg(unix)]
 use crate::base::sync::MutexGuard;
-use crate::base::sync::{self, AtomicU64, Mutex, Ordering};
+use crate::base::sync::{self, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 static TICKETS: Tickets = Tickets::new();
 static PARTICIPANTS: Participants = Participants::new();
@@ -26,6 +26,7 @@ static GOVERNOR: Mutex<Option<Governor>> = Mutex::new(None);
 /// When the oldest ticket that is closed but not completed was closed, in nanoseconds since
 /// [`start`], plus one; 0 if there is none.
 static OLDEST_OPEN_NS: AtomicU64 = AtomicU64::new(0);
+static ADVANCES: AtomicUsize = AtomicUsize::new(0);
 
 /// The number of threads that join between two moves of the epoch, if nothing else moves it.
 const THREADS_PER_ADVANCE: usize = 32;
@@ -215,6 +216,12 @@ fn start() -> &'static Instant {
     START.get_or_init(Instant::now)
 }
 
+/// How often the epoch was advanced, which wraps around.
+pub(crate) fn advances() -> usize {
+    // Relaxed: it only spares advances.
+    ADVANCES.load(Ordering::Relaxed)
+}
+
 /// Closes the current ticket and lets the epoch move one step, unless another thread is doing so.
 ///
 /// A ticket is completed by the third call after it was taken, if no older guard is held then.
@@ -226,6 +233,7 @@ pub(crate) fn advance() {
     let governor = governor.get_or_insert_with(|| Governor::new(&PARTICIPANTS));
     governor.renew(&PARTICIPANTS);
     let phases = barrier::is_asymmetric().then_some(&PHASES);
+    ADVANCES.fetch_add(1, Ordering::Relaxed);
     governor.advance(&TICKETS, phases);
     if let Some(phases) = phases
         && governor.has_open()

@@ -1,27 +1,35 @@
 //! The entries of one partition by node id.
 #![forbid(unsafe_code)]
 
+use std::mem::offset_of;
+
 use crate::base::node_id::NodeId;
+use crate::base::prefetch::prefetch_for_write;
 use crate::entry::{EntryMeta, EntryPtr};
 use crate::expiry::Timers;
 use crate::policy::Nodes;
 
 /// The entries that have a node, and their weight.
+///
+/// What all runs read and write is in one cache line, since the next run may be another core's.
 #[derive(Default)]
+#[repr(C, align(64))]
 pub(super) struct NodeMap {
     pub(super) entries: Vec<Option<EntryPtr>>,
     pub(super) free: Vec<NodeId>,
     pub(super) weight: u64,
+    /// The number of entries that are special (`is_special`).
+    pub(super) special: usize,
     /// The number of unevictable entries, and their weight.
     pub(super) unevictable: usize,
     pub(super) unevictable_weight: u64,
     /// The entries that need a loan of weight, the oldest first, and their weight.
     pub(super) heavy: Vec<NodeId>,
     pub(super) heavy_weight: u64,
-    /// The number of entries that are special (`is_special`).
-    pub(super) special: usize,
     pub(super) timers: Timers,
 }
+
+const _: () = assert!(offset_of!(NodeMap, unevictable) == 64);
 
 impl NodeMap {
     #[inline]
@@ -75,6 +83,12 @@ impl NodeMap {
     #[inline]
     pub(super) fn get(&self, id: NodeId) -> Option<EntryPtr> {
         self.entries.get(id.index()).copied().flatten()
+    }
+
+    /// Prefetches the place of a node.
+    #[inline]
+    pub(super) fn prefetch(&self, id: NodeId) {
+        prefetch_for_write(self.entries.as_ptr().wrapping_add(id.index()));
     }
 
     #[inline]

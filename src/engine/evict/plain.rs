@@ -10,7 +10,7 @@ use super::Evictor;
 use super::node_map::{NodeMap, is_special};
 use crate::base::cause::RemovalCause;
 use crate::base::panics::{Payload, catch};
-use crate::buffer::write_buffer::Event;
+use crate::buffer::write_buffer::{Event, SHARE};
 use crate::entry::{EntryMeta, EntryPtr};
 use crate::policy::Room;
 use crate::policy::policy_impl::{DirectPolicy, PolicyImpl, with_policy};
@@ -19,6 +19,9 @@ use crate::table::UntypedTable;
 
 /// In a partition of so many entries nothing is prefetched: they mostly lie in the processor's caches.
 const SMALL: usize = 2048;
+
+/// The most evictions that are prepared at once: one for each event that a run takes out, and one more.
+const MAX_PREPARED: usize = SHARE + 1;
 
 /// What a run needs besides the evictor, and what it has done.
 pub(crate) struct PlainRun<'r> {
@@ -96,17 +99,68 @@ impl Evictor {
     }
 }
 
+impl Evictor {
+    /// As [`apply_plain`](Self::apply_plain), for one event. `Err` if more has to be done; it says whether the
+    /// event was applied.
+    #[inline]
+    pub(crate) fn apply_one(&mut self, event: &Event, run: &mut PlainRun<'_>) -> Result<(), bool> {
+        let Self { policy, nodes, enforced, limits, room, counter_max, owns_scratch, .. } = self;
+        let (limit, capacity, room) = (enforced.entries, limits.entries, *room);
+        let (counter_max, owns_scratch) = (*counter_max, *owns_scratch);
+        let len_before = nodes.len() as u64;
+        let outcome = with_policy!(policy, policy => {
+            let policy = &mut **policy;
+            Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch }
+                .apply_one(event, run)
+        });
+        // Each entry weighs one.
+        self.nodes.weight = (self.nodes.weight + self.nodes.len() as u64) - len_before;
+        if let Some(payload) = run.payload.take() {
+            self.note_panic(payload);
+            return Err(outcome != Err(false));
+        }
+        if outcome.is_ok() && limit > capacity {
+            // The limit was lowered, and is approached step by step.
+            return Err(true);
+        }
+        outcome
+    }
+}
+
 impl<P: DirectPolicy + ?Sized> Order<'_, P> {
+    #[inline(always)]
+    fn apply_event(&mut self, event: &Event, run: &mut PlainRun<'_>) -> bool {
+        match *event {
+            Event::Inserted(new) => self.link(new, run),
+            Event::Removed(old) => self.unlink(old, run),
+            Event::Replaced { new, old } => self.relink(new, old, run),
+        }
+    }
+
+    fn apply_one(&mut self, event: &Event, run: &mut PlainRun<'_>) -> Result<(), bool> {
+        if !self.apply_event(event, run) {
+            return Err(false);
+        }
+        if self.nodes.len() < self.limit {
+            return Ok(());
+        }
+        while self.nodes.len() > self.limit {
+            if !self.evict(run) {
+                return Err(true);
+            }
+        }
+        if self.limit > SMALL {
+            let ahead = catch(|| self.look_ahead(run));
+            run.payload = run.payload.take().or(ahead.err());
+        }
+        Ok(())
+    }
+
     fn apply(&mut self, events: &[Option<Event>], run: &mut PlainRun<'_>) -> usize {
-        self.announce(events, run);
+        self.prepare(events, run);
         let mut applied = 0;
         for event in events.iter().flatten() {
-            let is_applied = match *event {
-                Event::Inserted(new) => self.link(new, run),
-                Event::Removed(old) => self.unlink(old, run),
-                Event::Replaced { new, old } => self.relink(new, old, run),
-            };
-            if !is_applied {
+            if !self.apply_event(event, run) {
                 break;
             }
             applied += 1;
@@ -119,32 +173,93 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
                 break;
             }
         }
-        if applied > 1 && self.limit > SMALL && self.nodes.len() + applied > self.limit {
-            let prefetched = catch(|| self.prefetch(applied, run));
-            run.payload = run.payload.take().or(prefetched.err());
+        if self.limit > SMALL && self.nodes.len() >= self.limit && run.payload.is_none() {
+            let ahead = catch(|| self.look_ahead(run));
+            run.payload = ahead.err();
         }
         applied
     }
 
-    /// Prefetches the new entries, and lets the policy prefetch what it will look up for them.
+    /// Prefetches for the next evictions, each a step further with every run: the node of the fourth, the
+    /// entry of the third, which says which its bucket is, the bucket of the second, and the entry with which
+    /// the bucket of the next begins, since it leads to the others.
     #[inline(always)]
-    fn announce(&mut self, events: &[Option<Event>], run: &mut PlainRun<'_>) {
-        if self.limit > SMALL {
-            for event in events.iter().flatten() {
-                if let Event::Inserted(new) = event {
-                    // Another core may have written it.
-                    new.prefetch();
+    fn look_ahead(&self, run: &PlainRun<'_>) {
+        let mut place = 0;
+        self.policy.name_upcoming(P::EXAMINED + 3, &mut |id| {
+            if place == P::EXAMINED + 2 {
+                self.nodes.prefetch(id);
+            } else if let Some(entry) = self.nodes.get(id) {
+                match place {
+                    0 => run.table.prefetch_entry(entry.hash()),
+                    1 => {
+                        let hash = entry.hash();
+                        run.table.prefetch_bucket(hash);
+                        self.policy.announce_key(hash.raw());
+                    }
+                    _ => entry.prefetch(),
                 }
             }
-        }
-        let announced = catch(|| {
+            place += 1;
+        });
+        self.policy.name_also_examined(1, &mut |id| {
+            if let Some(entry) = self.nodes.get(id) {
+                entry.prefetch();
+            }
+        });
+    }
+
+    /// Prefetches what the events and the evictions after them will read, and lets the policy do so.
+    ///
+    /// The new entries may have been written by another core, and the victims were used long ago. Fetched one
+    /// by one, they would be most of what a run costs. Only an entry says which its bucket is, so the buckets
+    /// come after all entries. What an earlier run would have fetched may be in the cache of another core.
+    #[inline(always)]
+    fn prepare(&mut self, events: &[Option<Event>], run: &mut PlainRun<'_>) {
+        let mut victims = [None; MAX_PREPARED];
+        let prepared = catch(|| {
+            if self.limit > SMALL {
+                for event in events.iter().flatten() {
+                    if let Event::Inserted(new) = event {
+                        new.prefetch();
+                    }
+                }
+                if self.nodes.len() + events.len() > self.limit {
+                    self.prefetch_victims(events.len(), &mut victims);
+                }
+            }
             for event in events.iter().flatten() {
                 if let Event::Inserted(new) = event {
                     self.policy.announce_key(new.hash().raw());
                 }
             }
+            for victim in victims.iter().flatten() {
+                let hash = victim.hash();
+                run.table.prefetch_bucket(hash);
+                self.policy.announce_key(hash.raw());
+            }
         });
-        run.payload = announced.err();
+        run.payload = prepared.err();
+    }
+
+    /// Prefetches the entries that are evicted next, and puts them into `victims`.
+    #[inline(always)]
+    fn prefetch_victims(&self, count: usize, victims: &mut [Option<EntryPtr>; MAX_PREPARED]) {
+        let mut named = 0;
+        self.policy.name_upcoming(count.min(MAX_PREPARED), &mut |id| {
+            if let Some(entry) = self.nodes.get(id) {
+                entry.prefetch();
+                if let Some(place) = victims.get_mut(named) {
+                    *place = Some(entry);
+                    named += 1;
+                }
+            }
+        });
+        self.policy.name_also_examined(count, &mut |id| {
+            if let Some(entry) = self.nodes.get(id) {
+                entry.prefetch();
+            }
+        });
     }
 
     /// Links a new entry, unless it has left already. False if it needs more than a plain run.
@@ -239,29 +354,6 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
                 None
             }
         }
-    }
-
-    /// As [`Evictor::prefetch_victims`].
-    #[inline(always)]
-    fn prefetch(&self, count: usize, run: &PlainRun<'_>) {
-        let mut named = 0;
-        self.policy.name_upcoming(2 * count, &mut |id| {
-            if let Some(entry) = self.nodes.get(id) {
-                if named < count {
-                    let hash = entry.hash();
-                    run.table.prefetch_bucket(hash);
-                    self.policy.announce_key(hash.raw());
-                } else {
-                    entry.prefetch();
-                }
-            }
-            named += 1;
-        });
-        self.policy.name_also_examined(count, &mut |id| {
-            if let Some(entry) = self.nodes.get(id) {
-                entry.prefetch();
-            }
-        });
     }
 }
 

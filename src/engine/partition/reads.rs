@@ -9,13 +9,24 @@ use crate::engine::evict::{AccessBatch, Evictor};
 impl<K, V> Partition<K, V> {
     /// Reports the recorded hits to the policy: before the waiting events, since most of the hits are older.
     pub(in crate::engine) fn drain_reads(&self, evictor: &mut Evictor) {
+        self.drain_some_reads(evictor, usize::MAX);
+    }
+
+    /// As [`drain_reads`](Self::drain_reads), but for at most `max` hits of each stripe.
+    #[inline]
+    pub(in crate::engine) fn drain_some_reads(&self, evictor: &mut Evictor, max: usize) {
         let Some(reads) = &self.reads else { return };
         let mut accesses = AccessBatch::default();
         let mut has_records = false;
-        reads.drain(|record| {
+        let accept = |record| {
             has_records = true;
             evictor.access(&mut accesses, record);
-        });
+        };
+        if max == usize::MAX {
+            reads.drain(accept)
+        } else {
+            reads.drain_some(max, accept)
+        }
         evictor.report(&mut accesses);
         if has_records && evictor.needs_ticks() {
             self.tick.store(self.tick().wrapping_add(1).max(1), Ordering::Relaxed);

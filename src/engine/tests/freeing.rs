@@ -8,7 +8,7 @@ fn retired_entries_count_towards_the_next_pace_with_their_weight() {
     let test = TestEngine::new(Maintenance::Inline, 1_000);
     let all: Vec<_> = (0..3).map(|key| test.insert(key)).collect();
     all.into_iter().for_each(|entry| test.remove(entry));
-    let partition::Unpaced { entries, weight } = &test.engine.partitions[0].unpaced;
+    let partition::Unpaced { entries, weight, .. } = &test.engine.partitions[0].unpaced;
     assert_eq!((entries.load(Ordering::Relaxed), weight.load(Ordering::Relaxed)), (3, 3));
 }
 
@@ -60,7 +60,7 @@ fn the_epoch_is_paced_by_entries_by_bytes_and_by_weight() {
     assert_eq!(engine.pace_weight, 50);
     let first = &engine.partitions[0];
     let unpaced = || {
-        let partition::Unpaced { entries, weight } = &first.unpaced;
+        let partition::Unpaced { entries, weight, .. } = &first.unpaced;
         (entries.load(Ordering::Relaxed), weight.load(Ordering::Relaxed))
     };
     engine.pace(first, 100, 20);

@@ -284,15 +284,15 @@ mod goldens {
     fn window_tiny_lfu() {
         assert_golden(&Policy::window_tiny_lfu(), [
             (60, 0x0404b217be8cb320),
-            (594, 0xaba4a91481600bd6),
-            (1990, 0x0f8e5d5cd216a4d7),
-            (2172, 0x711645c93fa35c7a),
-            (2788, 0xb5bd03385007f0ac),
-            (1180, 0xc8edcb06c40766e1),
-            (2080, 0xd6a1a673ea0644dc),
-            (1546, 0xa0f354e6439d50ac),
-            (5397, 0xd26318f0da1d96b6),
-            (5643, 0xa01c549a33bb6052),
+            (587, 0x43574817fdb46b2a),
+            (1890, 0xebdf7ab5e682e3ef),
+            (2171, 0x1b0691d245b17464),
+            (2781, 0xd53e1c9be7720248),
+            (1161, 0xb7484c1f3076e794),
+            (2077, 0xff55a1dc26542a1d),
+            (1588, 0x5d87c6c06e2d278b),
+            (5416, 0x4e719b21c1fb92f2),
+            (5609, 0x1452b9ba570f3d7c),
         ]);
     }
 }

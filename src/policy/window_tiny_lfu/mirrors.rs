@@ -4,11 +4,16 @@
 //! only, no values. All mirrors get the same accesses at the same time, so their hits can be compared;
 //! the hits of one cache at two times cannot.
 //!
+//! An access is not played at once: each insertion plays one mirror for the oldest access that waits, so that
+//! no insertion takes much longer than others.
+//!
 //! Miniature simulation: Waldspurger, Saemundsson, Ahmad, Park: "Cache Modeling and Optimization
 //! using Miniature Simulations", ATC 2017. Sampling by hash, and lowering the rate as the number of
 //! entries grows: Waldspurger, Park, Garthwaite, Ahmad: "Efficient MRC Construction with SHARDS",
 //! FAST 2015. A sample that decides for all keys: set dueling (Qureshi, Jaleel, Patt, Steely, Emer:
 //! "Adaptive Insertion Policies for High Performance Caching", ISCA 2007).
+
+use std::collections::VecDeque;
 
 use super::segments::Segments;
 use crate::base::node_id::NodeId;
@@ -20,6 +25,8 @@ use crate::policy::{Nodes, Sample};
 pub(super) const WINDOWS: [u64; 4] = [1, 10, 35, 100];
 /// The most entries of a mirror, if entries are bounded. It mirrors all keys of a smaller cache.
 const ENTRIES: u64 = 256;
+/// The most accesses that wait to be played.
+const MAX_WAITING: usize = 8;
 /// The fewest accesses after which windows are compared.
 const MIN_ROUND: u64 = 8;
 /// By how many standard deviations another window has to be better. If two windows are equally good, each
@@ -49,12 +56,24 @@ pub(super) struct Mirrors {
     budget: Budget,
     /// One for each of `WINDOWS`, made for the first access to a key of the sample.
     mirrors: Option<Box<[Mirror; WINDOWS.len()]>>,
+    /// Accesses that are still to be played, the oldest first.
+    waiting: VecDeque<Access>,
+    /// How many mirrors have played the oldest, and in which of them it was a hit, as a bit for each.
+    played: usize,
+    outcome: usize,
     /// How many accesses had which outcome: an index has a bit for each mirror, which is set for a hit.
     outcomes: [f64; 1 << WINDOWS.len()],
     /// Accesses since the last comparison.
     accesses: u64,
     /// Rounds left before windows are compared.
     cold_rounds: u32,
+}
+
+/// An access to a key of the sample.
+#[derive(Clone, Copy, Debug)]
+struct Access {
+    hash: u64,
+    weight: u32,
 }
 
 #[derive(Debug)]
@@ -93,6 +112,9 @@ impl Mirrors {
             outside: rate.sample().outside(),
             budget: rate.budget(budget),
             mirrors: None,
+            waiting: VecDeque::new(),
+            played: 0,
+            outcome: 0,
             outcomes: [0.0; 1 << WINDOWS.len()],
             accesses: 0,
             cold_rounds: COLD_ROUNDS,
@@ -109,12 +131,34 @@ impl Mirrors {
         hash & self.outside != 0
     }
 
-    /// Plays an access to a key in every mirror, if it is in the sample. Returns a better window than `current`, in
-    /// percent, if a comparison is due and finds one.
+    /// Notes an access to a key, if it is in the sample. If too many wait, it plays the oldest. Returns a better
+    /// window than `current`, in percent, if a comparison is due and finds one.
     pub(super) fn access(&mut self, hash: u64, weight: u32, current: u64) -> Option<u64> {
         if !self.sample.contains(hash) {
             return None;
         }
+        self.waiting.push_back(Access { hash, weight });
+        if self.waiting.len() > MAX_WAITING { self.play_oldest(current) } else { None }
+    }
+
+    /// Whether accesses wait to be played.
+    #[inline]
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn play_oldest(&mut self, current: u64) -> Option<u64> {
+        let left = self.waiting.len();
+        let mut better = None;
+        while self.waiting.len() == left {
+            better = self.step(current);
+        }
+        better
+    }
+
+    /// Plays the oldest waiting access in one mirror. Returns the same as [`access`](Self::access).
+    pub(super) fn step(&mut self, current: u64) -> Option<u64> {
+        let Access { hash, weight } = *self.waiting.front()?;
         let budget = self.budget;
         let mirrors = self.mirrors.get_or_insert_with(|| {
             Box::new(WINDOWS.map(|percent| Mirror {
@@ -122,11 +166,14 @@ impl Mirrors {
                 nodes: NodeTable::default(),
             }))
         });
-        let mut outcome = 0;
-        for (at, mirror) in mirrors.iter_mut().enumerate() {
-            outcome |= usize::from(mirror.access(hash, weight)) << at;
+        self.outcome |= usize::from(mirrors[self.played].access(hash, weight)) << self.played;
+        self.played += 1;
+        if self.played < WINDOWS.len() {
+            return None;
         }
-        self.outcomes[outcome] += 1.0;
+        self.waiting.pop_front();
+        self.outcomes[self.outcome] += 1.0;
+        (self.played, self.outcome) = (0, 0);
         self.accesses += 1;
         if self.accesses < self.round() {
             return None;
@@ -172,15 +219,21 @@ impl Mirrors {
         best
     }
 
-    /// Removes a key that was removed from the cache.
+    /// Removes a key that was removed from the cache. Returns the same as [`access`](Self::access).
     #[cold]
-    pub(super) fn remove(&mut self, hash: u64) {
+    pub(super) fn remove(&mut self, hash: u64, current: u64) -> Option<u64> {
+        let mut better = None;
+        // Those of the key came before its removal.
+        while self.waiting.iter().any(|access| access.hash == hash) {
+            better = self.play_oldest(better.unwrap_or(current)).or(better);
+        }
         for Mirror { segments, nodes } in self.mirrors.iter_mut().flat_map(|all| all.iter_mut()) {
             if let Some(id) = nodes.find(hash) {
                 segments.remove(id, nodes);
                 nodes.take(id);
             }
         }
+        better
     }
 
     /// Samples fewer keys if entries are not bounded, and the real cache holds so many that mirrors become
@@ -211,6 +264,8 @@ impl Mirrors {
         self.sample = rate.sample();
         self.outside = self.sample.outside();
         self.budget = rate.budget(budget);
+        self.waiting.clear();
+        (self.played, self.outcome) = (0, 0);
         for Mirror { segments, nodes } in self.mirrors.iter_mut().flat_map(|all| all.iter_mut()) {
             let outside = |(id, hash)| (!self.sample.contains(hash)).then_some(id);
             let removed: Vec<NodeId> = nodes.iter().filter_map(outside).collect();
@@ -287,6 +342,9 @@ mod tests {
         for hash in &hashes {
             mirrors.access(*hash, 1, 1);
         }
+        while mirrors.has_waiting() {
+            mirrors.step(1);
+        }
         mirrors.adapt_to(513, budget);
         let sample = mirrors.sample();
         for Mirror { nodes, .. } in mirrors.mirrors.iter().flat_map(|all| all.iter()) {
@@ -295,6 +353,33 @@ mod tests {
             );
         }
         assert!((30..70).contains(&hashes.iter().filter(|hash| sample.contains(**hash)).count()));
+    }
+
+    #[test]
+    fn accesses_wait_until_all_mirrors_have_played_them() {
+        let (mut mirrors, _) = mirrors(Some(100), None);
+        for hash in 0..MAX_WAITING as u64 {
+            assert_eq!(mirrors.access(hash, 1, 1), None);
+        }
+        assert_eq!((mirrors.waiting.len(), mirrors.accesses), (MAX_WAITING, 0));
+        for step in 1..=WINDOWS.len() {
+            mirrors.step(1);
+            assert_eq!(mirrors.accesses, (step / WINDOWS.len()) as u64);
+        }
+        mirrors.access(100, 1, 1);
+        mirrors.step(1);
+        mirrors.access(101, 1, 1);
+        assert_eq!(
+            (mirrors.waiting.len(), mirrors.played),
+            (MAX_WAITING, 0),
+            "the oldest was completed"
+        );
+        // The removal of a key comes after its accesses.
+        mirrors.remove(100, 1);
+        assert!(mirrors.waiting.iter().map(|access| access.hash).eq([101]));
+        for Mirror { nodes, .. } in mirrors.mirrors.iter().flat_map(|all| all.iter()) {
+            assert!(nodes.find(100).is_none() && nodes.find(7).is_some());
+        }
     }
 
     #[test]

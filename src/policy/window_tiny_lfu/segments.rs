@@ -8,6 +8,7 @@ use crate::base::node_id::NodeId;
 use crate::policy::Nodes;
 use crate::policy::budget::{Budget, share};
 use crate::policy::ghost::Ghost;
+use crate::policy::key_arrays::KeyArrays;
 use crate::policy::list::{Links, NodeList};
 use crate::policy::sketch::{KeyBits, Sketch};
 
@@ -26,7 +27,9 @@ const PROTECTED_PERCENT: u64 = 80;
 /// cost if that is more. A window whose target was lowered drains over the next insertions.
 const DRAIN: u64 = 4;
 /// The most checks in one insertion or eviction; after them, the next node is taken for unmarked.
-const MAX_CHECKS: usize = 64;
+const MAX_CHECKS: usize = 16;
+/// The protected segment exceeds its target by this part of it at most.
+const PROTECTED_EXCESS_PART: u64 = 16;
 /// The most nodes whose counts are carried over when the sketch grows.
 const MAX_RECOUNT: usize = 1 << 16;
 
@@ -37,17 +40,12 @@ struct SegmentQueue {
     cost: u64,
 }
 
+/// What an insertion changes comes first, in three cache lines: the last may have been another core's.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Segments {
-    links: Links,
     /// By `SegmentId`.
     queues: [SegmentQueue; SEGMENTS],
-    budget: Budget,
-    window_percent: u64,
-    window_target: u64,
-    protected_target: u64,
-    sketch: Sketch,
-    ghost: Ghost,
     /// The number of insertions for which sketch and ghost certainly suffice.
     spare: usize,
     clock: MissClock,
@@ -65,6 +63,13 @@ pub(super) struct Segments {
     /// The state of the pseudorandom choice. It comes from the hashes of warm candidates, which cannot be
     /// chosen without knowing the hasher's seed. The same requests lead to the same choices.
     chance: u64,
+    sketch: Sketch,
+    ghost: Ghost,
+    links: Links,
+    budget: Budget,
+    window_percent: u64,
+    window_target: u64,
+    protected_target: u64,
     /// The node that must not leave while others leave because of its update.
     spared: Option<NodeId>,
 }
@@ -455,6 +460,7 @@ impl Segments {
     /// The unused node at probation's tail, apart from the candidate.
     fn find_victim<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
         let mut checks = 0;
+        self.drain_protected(&mut checks, nodes);
         loop {
             let mut tail = self.queues[SegmentId::Probation as usize].list.back();
             while tail.is_some() && (tail == self.candidate || tail == self.spared) {
@@ -475,7 +481,10 @@ impl Segments {
         }
     }
 
+    /// Moves nodes out of the protected segment until it fits, at most as many as the insertion may still
+    /// check. The next insertions go on, unless the excess gets large.
     fn drain_protected<N: Nodes + ?Sized>(&mut self, checks: &mut usize, nodes: &N) {
+        let excess = self.protected_target / PROTECTED_EXCESS_PART;
         loop {
             let protected = &self.queues[SegmentId::Protected as usize];
             if protected.cost <= self.protected_target {
@@ -483,6 +492,9 @@ impl Segments {
             }
             let Some(tail) = protected.list.back() else { return };
             *checks += 1;
+            if *checks > MAX_CHECKS && protected.cost - self.protected_target <= excess {
+                return;
+            }
             if *checks <= MAX_CHECKS && self.check(tail, nodes) {
                 self.links
                     .move_to_front(&mut self.queues[SegmentId::Protected as usize].list, tail);
@@ -524,6 +536,12 @@ impl Segments {
         let key = KeyBits::of(hash);
         self.sketch.prefetch(key);
         self.ghost.prefetch(key);
+    }
+
+    /// Where keys are looked up.
+    #[inline]
+    pub(super) fn key_arrays(&self) -> KeyArrays {
+        KeyArrays::of(self.sketch.blocks(), self.ghost.sets())
     }
 }
 

@@ -32,7 +32,7 @@ impl Segments {
     ) {
         let protected = &self.queues[SegmentId::Protected as usize];
         if protected.cost >= self.protected_target {
-            self.links.name_from(protected.list.back(), count.div_ceil(2), name);
+            self.links.name_from(protected.list.back(), 4 * count, name);
         }
     }
 

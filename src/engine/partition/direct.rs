@@ -1,0 +1,158 @@
+//! Maintenance for one event, run by the thread that has made the change.
+//!
+//! In a plain cache a writer that gets the lock at once applies its own event, so the work is spread over
+//! all calls as it arises, and the event never passes through the buffer. The buffer is for the writers
+//! that find the lock taken. They do not wait; those that come after them apply a few of their events each.
+#![forbid(unsafe_code)]
+
+use super::{AfterUnlock, Core, Freeing, Partition, signed};
+use crate::base::reentrancy::{self, Scope};
+use crate::base::sync::Ordering;
+use crate::buffer::write_buffer::Event;
+use crate::engine::Engine;
+use crate::engine::counts::add;
+use crate::engine::evict::PlainRun;
+use crate::engine::run::Done;
+use crate::reclaim::{self, Freeable};
+
+/// The most events of other threads that a caller applies before its own.
+const HELPED: usize = 3;
+/// The most recorded hits of each stripe that it applies: more than there are for each insertion in a cache
+/// that is of use.
+const HELPED_READS: usize = 8;
+
+/// What a direct run leaves to be done without the lock.
+pub(in crate::engine) struct DirectRun<K, V> {
+    /// Entries that can be freed, taken in `phase`.
+    pub(in crate::engine) free: Option<Freeable<K, V>>,
+    pub(in crate::engine) phase: usize,
+    /// The change of the number of linked entries.
+    pub(in crate::engine) linked: isize,
+    /// Whether enough was retired for the epoch to be advanced.
+    pub(in crate::engine) is_paced: bool,
+    /// Whether there is work for the maintenance thread.
+    pub(in crate::engine) has_garbage: bool,
+}
+
+impl<K, V> Partition<K, V> {
+    /// Whether events can be applied directly, as far as that depends on the entries. Under the lock.
+    #[inline]
+    pub(in crate::engine) fn takes_direct_runs(&self, core: &Core<K, V>) -> bool {
+        core.evictor.is_plain() && !self.has_moved()
+    }
+
+    /// Applies `event`, which was not pushed, after a few events that wait, and evicts the excess. `Err` if
+    /// it took more than a plain run. Under the lock, if the partition
+    /// [takes direct runs](Self::takes_direct_runs).
+    #[inline]
+    pub(in crate::engine) fn run_directly<'e>(
+        &self,
+        core: &mut Core<K, V>,
+        engine: &'e Engine<K, V>,
+        event: &Event,
+    ) -> Result<DirectRun<K, V>, AfterUnlock<'e, K, V>> {
+        if self.reads.is_some() {
+            self.drain_some_reads(&mut core.evictor, HELPED_READS);
+        }
+        if self.writes.may_have_some() {
+            return Err(self.run_with_others(core, engine, event));
+        }
+        let guard = reclaim::pin();
+        let len_before = core.evictor.len();
+        let mut run = PlainRun::new(engine.table.untyped(), core.retired.list(), &guard);
+        let outcome = core.evictor.apply_one(event, &mut run);
+        let PlainRun { evictions, retirements, .. } = run;
+        drop(guard);
+        if let Err(is_applied) = outcome {
+            let event = (event, is_applied);
+            return Err(self.run_rest(core, engine, event, len_before, (evictions, retirements)));
+        }
+        let counts = &self.counts;
+        add(&counts.runs, 1);
+        add(&counts.freeing_runs, 1);
+        let mut is_paced = false;
+        if evictions > 0 {
+            add(&counts.removals.evictions, evictions);
+            add(&counts.removals.evicted_weight, evictions);
+        }
+        let mut free = None;
+        if retirements > 0 {
+            let before = counts.retired.load(Ordering::Relaxed);
+            counts.retired.store(before + retirements, Ordering::Relaxed);
+            let pace = engine.pace_entries as u64;
+            is_paced = before % pace + retirements >= pace;
+            if core.retired.is_time_to_free(self.backlog) {
+                free = self.take_one(core);
+            }
+        }
+        let linked = signed(core.evictor.len()) - signed(len_before);
+        if linked != 0 {
+            counts.weight.store(core.evictor.weight(), Ordering::Relaxed);
+            self.key_arrays.publish(&core.evictor.key_arrays());
+        }
+        let evictions = i32::try_from(evictions).expect("a run evicts few entries");
+        self.writes.adjust_live(event.len_delta() - evictions);
+        Ok(DirectRun {
+            free,
+            phase: core.phase,
+            linked,
+            is_paced,
+            has_garbage: !core.retired.is_empty(),
+        })
+    }
+
+    /// As [`run_directly`](Self::run_directly), if there is more to do than one plain event.
+    #[inline(never)]
+    fn run_with_others<'e>(
+        &self,
+        core: &mut Core<K, V>,
+        engine: &'e Engine<K, V>,
+        event: &Event,
+    ) -> AfterUnlock<'e, K, V> {
+        let mut events = [None; HELPED + 1];
+        let count = self.writes.pop_some(&mut events[..HELPED]);
+        events[count] = Some(*event);
+        let guard = reclaim::pin();
+        let len_before = core.evictor.len();
+        let done = self.apply(core, engine, &events[..=count], (None, None), &guard);
+        drop(guard);
+        self.after_run(core, engine, len_before, Freeing::AsRetired, done, event.len_delta())
+    }
+
+    /// Completes a direct run that needs more than a plain one: the event, if it was not applied, and the
+    /// excess.
+    #[cold]
+    fn run_rest<'e>(
+        &self,
+        core: &mut Core<K, V>,
+        engine: &'e Engine<K, V>,
+        (event, is_applied): (&Event, bool),
+        len_before: usize,
+        (evictions, retirements): (u64, u64),
+    ) -> AfterUnlock<'e, K, V> {
+        let mut done = Done {
+            evictions,
+            evicted_weight: evictions,
+            retirements,
+            retired_weight: retirements,
+            ..Done::default()
+        };
+        let guard = reclaim::pin();
+        let rest = [(!is_applied).then_some(*event)];
+        self.run_full(core, engine, &rest, (None, None), &guard, &mut done);
+        drop(guard);
+        self.after_run(core, engine, len_before, Freeing::AsRetired, done, event.len_delta())
+    }
+
+    /// A batch that can be freed.
+    #[inline(never)]
+    fn take_one(&self, core: &mut Core<K, V>) -> Option<Freeable<K, V>> {
+        // Inside a drop nothing is freed, so that drops do not nest on the stack.
+        if reentrancy::is_inside_any(Scope::Dropping) {
+            return None;
+        }
+        let batch = core.retired.pop_ready(reclaim::completed(), u64::MAX)?;
+        self.counts.freeing[core.phase].fetch_add(1, Ordering::Relaxed);
+        Some(batch)
+    }
+}
