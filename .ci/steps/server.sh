@@ -47,5 +47,10 @@ for check in clients page; do
     report_skips "$work/$step.$check" >/dev/null
 done
 
+# The near cache over redis-server, over the program, and over valkey-server where there is one.
+run_tests cargo test -p larder-near --lib -- --nocapture
+expect_tests "the near cache"
+report_skips "$said"
+
 LARDER_CHAOS_SECONDS=60 run_tests cargo test -p larder-server --test chaos -- --nocapture
 expect_tests "the program chaos"

@@ -35,6 +35,18 @@ pub struct NearBuilder<K, V> {
     calls: CallSettings,
 }
 
+impl<K, V> NearCache<K, V>
+where
+    K: NearKey + Hash + Eq + Clone + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+{
+    /// A near cache over the server at `address`:
+    /// `redis://[user:password@]host[:port][/database]` or `unix://path`.
+    pub fn builder(address: impl Into<String>) -> NearBuilder<K, V> {
+        NearBuilder::new(address.into())
+    }
+}
+
 impl<K, V> NearBuilder<K, V>
 where
     K: NearKey + Hash + Eq + Clone + Send + Sync + 'static,
@@ -115,9 +127,9 @@ where
         self
     }
 
-    /// Counts the reads that memory answers, which costs each of them a little. Default: they are not counted.
+    /// Counts the reads that memory answers, which costs each of them an addition to a counter that all threads
+    /// share. Default: they are not counted.
     pub fn count_hits(mut self) -> Self {
-        self.memory = self.memory.count_lookups();
         self.calls.is_counting_hits = true;
         self
     }

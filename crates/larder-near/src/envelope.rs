@@ -6,8 +6,8 @@
 //!
 //! A reader takes the serializer that the value names out of its registry. So the processes of a fleet may
 //! change from one serializer to another one after the other, if all of them know both. A value that a reader
-//! cannot read (another version, an unknown serializer, bytes of another program, a changed type) is no error
-//! of the reader: it is taken for absent, and counted.
+//! cannot read (another version, an unknown serializer, bytes of another program, a changed type) does not fail
+//! the reader: it is taken for absent, and counted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -64,10 +64,7 @@ impl Envelopes {
         vec![VERSION, KIND_MISSING]
     }
 
-    pub(crate) fn read<V: DeserializeOwned>(
-        &self,
-        bytes: &[u8],
-    ) -> Result<Content<V>, Unreadable> {
+    pub(crate) fn read<V: DeserializeOwned>(&self, bytes: &[u8]) -> Result<Content<V>, Unreadable> {
         let (length, rest) = match bytes {
             [VERSION, KIND_MISSING] => return Ok(Content::Missing),
             [VERSION, KIND_VALUE, length, rest @ ..] => (usize::from(*length), rest),

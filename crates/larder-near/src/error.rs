@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use larder::snapshot::{RegistryError, SerializerError};
 
-use crate::transport::TransportError;
-
 /// Why a near cache was not built.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -123,5 +121,31 @@ impl Error for NearError {
             Self::Loader(error) => Some(&**error),
             _ => None,
         }
+    }
+}
+
+/// Why a connection was not opened, or did not answer.
+#[derive(Clone, Debug)]
+pub struct TransportError {
+    // The transport alone knows its type.
+    cause: Arc<dyn Error + Send + Sync>,
+}
+
+impl TransportError {
+    /// Wraps an error of the transport's own.
+    pub fn new(cause: impl Error + Send + Sync + 'static) -> Self {
+        Self { cause: Arc::new(cause) }
+    }
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause.fmt(f)
+    }
+}
+
+impl Error for TransportError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.source()
     }
 }

@@ -70,11 +70,8 @@ impl<T> Flights<T> {
         {
             return Joined::Waiter(Arc::clone(flight));
         }
-        let flight = Arc::new(Flight {
-            began_ns: now_ns,
-            outcome: OnceLock::new(),
-            ended: Notify::new(),
-        });
+        let flight =
+            Arc::new(Flight { began_ns: now_ns, outcome: OnceLock::new(), ended: Notify::new() });
         let key: Arc<[u8]> = key.into();
         let replaced = open.insert(Arc::clone(&key), Arc::clone(&flight));
         drop(open);
@@ -91,8 +88,7 @@ impl<T> Flights<T> {
     /// Closes all flights.
     pub(crate) fn close_all(&self) {
         for shard in &self.shards {
-            let closed =
-                std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner));
+            let closed = std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner));
             drop(closed);
         }
     }

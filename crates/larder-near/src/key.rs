@@ -11,7 +11,7 @@ pub trait NearKey: Sized {
     /// Appends the bytes of the key to `out`, which holds the cache's prefix already.
     fn encode(&self, out: &mut Vec<u8>);
 
-    /// The key of these bytes, which come after the prefix; `None` if they are no key.
+    /// The key of these bytes, which come after the prefix; `None` if they are not the bytes of one.
     fn decode(bytes: &[u8]) -> Option<Self>;
 }
 

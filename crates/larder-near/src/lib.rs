@@ -24,14 +24,18 @@ mod key;
 mod stats;
 mod error;
 
+/// The README's code is compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use blocking::BlockingNearCache;
 pub use builder::NearBuilder;
-pub use error::{NearBuildError, NearError};
+pub use error::{NearBuildError, NearError, TransportError};
 pub use key::NearKey;
 pub use near_cache::{NearCache, WriteMode};
 pub use stats::NearStats;
 pub use transport::redis_crate::RedisTransport;
 pub use transport::{
-    Command, NearConnection, Opened, PushSink, Reply, Tracking, Transport, TransportError,
-    TransportFuture,
+    Command, NearConnection, Opened, PushSink, Reply, Tracking, Transport, TransportFuture,
 };

@@ -29,12 +29,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
-use crate::error::NearError;
+use crate::error::{NearError, TransportError};
 use crate::lease::{Lease, now_ns};
 use crate::stats::{Counters, NearStats, add, count};
-use crate::transport::{
-    Command, NearConnection, Opened, PushSink, Reply, Tracking, Transport, TransportError,
-};
+use crate::transport::{Command, NearConnection, Opened, PushSink, Reply, Tracking, Transport};
 
 /// The first pause after a failed attempt, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -42,7 +40,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What holds values in memory.
 pub(crate) trait Holder: Send + Sync {
-    /// Forgets these keys. Returns how many of them are no keys of the cache.
+    /// Forgets these keys. Returns how many of them are not keys of the cache.
     fn forget(&self, keys: &[Vec<u8>]) -> usize;
     /// Forgets everything that is older than `generation`, because it may have changed.
     fn forget_all(&self, generation: u64);

@@ -42,7 +42,7 @@ pub(crate) enum Held<V> {
     Absent,
     /// The server says that there is no value, because a loader has found none.
     Missing,
-    /// The server has bytes that are no value.
+    /// The server has bytes that cannot be read as a value.
     Unreadable,
 }
 

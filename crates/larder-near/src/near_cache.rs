@@ -5,13 +5,13 @@ use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use larder_store::Record;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::builder::NearBuilder;
 use crate::envelope::{Content, Envelopes};
 use crate::error::NearError;
 use crate::flight::Joined;
@@ -32,7 +32,7 @@ pub use write::WriteMode;
 ///
 /// A read that memory can answer takes about as long as a `get` of larder. The server notifies each process of
 /// the keys that have changed, and **no read returns a value that was overwritten more than
-/// [`max_stale`](NearBuilder::max_stale) before the read began**, whatever happens to the connection. A write has
+/// [`max_stale`](crate::NearBuilder::max_stale) before the read began**, whatever happens to the connection. A write has
 /// reached the server when it returns, and the process reads what it has written.
 ///
 /// Clones are handles of the same cache. The connection ends with the last one.
@@ -97,21 +97,15 @@ where
     K: NearKey + Hash + Eq + Clone + Send + Sync + 'static,
     V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
 {
-    /// A near cache over the server at `address`:
-    /// `redis://[user:password@]host[:port][/database]` or `unix://path`.
-    pub fn builder(address: impl Into<String>) -> NearBuilder<K, V> {
-        NearBuilder::new(address.into())
-    }
-
     /// The value of `key`; `None` if the server has none.
     ///
     /// Callers that ask for a key at the same time share one request. If the server cannot be asked, a value of
-    /// memory may be returned, within [`stale_if_error`](NearBuilder::stale_if_error).
+    /// memory may be returned, within [`stale_if_error`](crate::NearBuilder::stale_if_error).
     ///
     /// # Errors
     /// If the server cannot be asked, and memory may not answer in its place.
     pub async fn get(&self, key: &K) -> Result<Option<V>, NearError> {
-        if let Some(held) = self.shared.memory.lookup(&self.shared.link.lease, key) {
+        if let Some(held) = self.lookup(key) {
             return Ok(held.into_value());
         }
         self.held(key).await.map(Held::into_value)
@@ -123,19 +117,28 @@ where
     /// Lock-free, and within `max_stale` as all reads.
     #[inline]
     pub fn get_in_memory(&self, key: &K) -> Option<Option<V>> {
-        self.shared.memory.lookup(&self.shared.link.lease, key).map(Held::into_value)
+        self.lookup(key).map(Held::into_value)
+    }
+
+    #[inline]
+    pub(crate) fn lookup(&self, key: &K) -> Option<Held<V>> {
+        let held = self.shared.memory.lookup(&self.shared.link.lease, key);
+        if self.shared.settings.is_counting_hits && held.is_some() {
+            count(&self.shared.link.counters.hits);
+        }
+        held
     }
 
     /// The value of `key`, from memory, from the server, or else from `loader`, whose value is then stored at
     /// the server for all.
     ///
     /// Within the process one loader runs for a key at a time, and the other callers wait for it; a caller that
-    /// has waited for [`load_patience`](NearBuilder::load_patience) loads on its own. What another process has
+    /// has waited for [`load_patience`](crate::NearBuilder::load_patience) loads on its own. What another process has
     /// stored meanwhile wins over what was loaded. If the key is changed while the loader runs, its value is
     /// returned and not stored. A loader that answers `None` is remembered at the server for
-    /// [`missing_time_to_live`](NearBuilder::missing_time_to_live), if that is set.
+    /// [`missing_time_to_live`](crate::NearBuilder::missing_time_to_live), if that is set.
     ///
-    /// If the server cannot be asked, a stale value within [`stale_if_error`](NearBuilder::stale_if_error) is
+    /// If the server cannot be asked, a stale value within [`stale_if_error`](crate::NearBuilder::stale_if_error) is
     /// returned, or else the loader's value, which is then stored nowhere.
     ///
     /// The loader may be the `get` of a [`larder_store::AsyncStore`]. The tags of its record are not used.
@@ -148,7 +151,7 @@ where
         L: Future<Output = Result<Option<Record<V>>, E>>,
         E: Error + Send + Sync + 'static,
     {
-        match self.shared.memory.lookup(&self.shared.link.lease, key) {
+        match self.lookup(key) {
             None | Some(Held::Absent | Held::Unreadable) => {}
             Some(held) => return Ok(held.into_value()),
         }
@@ -168,10 +171,7 @@ where
                         return (*outcome).clone().map(Held::into_value);
                     }
                     if now_ns().saturating_sub(began_ns) >= crate::lease::nanoseconds(patience) {
-                        return self
-                            .load(key, &name, loader, || true)
-                            .await
-                            .map(Held::into_value);
+                        return self.load(key, &name, loader, || true).await.map(Held::into_value);
                     }
                 }
             }
@@ -344,7 +344,7 @@ where
     pub fn stats(&self) -> NearStats {
         let mut stats = self.shared.link.stats();
         if self.shared.settings.is_counting_hits {
-            stats.hits = self.shared.memory.cache.stats().hits;
+            stats.hits = Some(self.shared.link.counters.hits.load(Ordering::Relaxed));
         }
         stats
     }

@@ -79,10 +79,12 @@ impl fmt::Display for NearStats {
 
 macro_rules! counters {
     ($($name:ident),*) => {
-        /// The counters behind [`NearStats`]. A read that memory answers touches none of them.
+        /// The counters behind [`NearStats`]. A read that memory answers touches `hits` alone.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(pub(crate) $name: AtomicU64,)*
+            /// Only if they are to be counted.
+            pub(crate) hits: AtomicU64,
         }
 
         impl Counters {

@@ -5,11 +5,11 @@
 
 pub(crate) mod redis_crate;
 
-use std::error::Error;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+
+use crate::error::TransportError;
 
 /// A boxed future, so that transports are objects.
 pub type TransportFuture<'t, T> =
@@ -109,30 +109,4 @@ pub enum Reply {
     Array(Vec<Reply>),
     /// The server refused the command.
     Refused(String),
-}
-
-/// Why a connection was not opened, or did not answer.
-#[derive(Clone, Debug)]
-pub struct TransportError {
-    // The transport alone knows its type.
-    cause: Arc<dyn Error + Send + Sync>,
-}
-
-impl TransportError {
-    /// Wraps an error of the transport's own.
-    pub fn new(cause: impl Error + Send + Sync + 'static) -> Self {
-        Self { cause: Arc::new(cause) }
-    }
-}
-
-impl fmt::Display for TransportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.cause.fmt(f)
-    }
-}
-
-impl Error for TransportError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause.source()
-    }
 }

@@ -29,8 +29,7 @@ where
     pub async fn get_many(&self, keys: &[K]) -> Result<Vec<Option<V>>, NearError> {
         let shared = &*self.shared;
         let lease = &shared.link.lease;
-        let mut found: Vec<Option<Held<V>>> =
-            keys.iter().map(|key| shared.memory.lookup(lease, key)).collect();
+        let mut found: Vec<Option<Held<V>>> = keys.iter().map(|key| self.lookup(key)).collect();
         let wanted: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_none()).collect();
         for part in wanted.chunks(shared.settings.keys_per_call) {
             match self.fetch_many(keys, part).await {

@@ -154,12 +154,7 @@ where
     }
 
     /// Carries a write out. Returns whether its condition held.
-    async fn write(
-        &self,
-        key: &K,
-        name: &[u8],
-        writing: Writing<V>,
-    ) -> Result<bool, NearError> {
+    async fn write(&self, key: &K, name: &[u8], writing: Writing<V>) -> Result<bool, NearError> {
         let shared = &*self.shared;
         let memory = &*shared.memory;
         let mut set = Command::new("SET").arg(name).arg(writing.bytes);

@@ -37,7 +37,12 @@ impl Checker {
     /// began; `None` if the read was right.
     ///
     /// A value that the server has not acknowledged yet is right: it was read while it was being written.
-    pub(super) fn excess(&self, key: usize, began: Instant, value: Option<u64>) -> Option<Duration> {
+    pub(super) fn excess(
+        &self,
+        key: usize,
+        began: Instant,
+        value: Option<u64>,
+    ) -> Option<Duration> {
         let states = self.keys[key].lock().unwrap();
         let at = states.iter().rposition(|(state, _)| *state == value)?;
         let (_, overwritten) = states.get(at + 1)?;

@@ -120,7 +120,10 @@ async fn nothing_from_before_a_lost_connection_is_served() {
 async fn nothing_is_served_when_the_connection_was_silent_for_max_stale() {
     with_each(async |server| {
         assert!(!a_silent_connection(server, None).await);
-        assert!(a_silent_connection(server, Some(Defect::NoLease)).await, "the defect is not found");
+        assert!(
+            a_silent_connection(server, Some(Defect::NoLease)).await,
+            "the defect is not found"
+        );
     })
     .await;
 }
@@ -129,7 +132,10 @@ async fn nothing_is_served_when_the_connection_was_silent_for_max_stale() {
 async fn a_value_does_not_outlive_its_time_at_the_server() {
     with_each(async |server| {
         assert!(!a_slow_answer(server, None).await);
-        assert!(a_slow_answer(server, Some(Defect::NoSubtraction)).await, "the defect is not found");
+        assert!(
+            a_slow_answer(server, Some(Defect::NoSubtraction)).await,
+            "the defect is not found"
+        );
     })
     .await;
 }

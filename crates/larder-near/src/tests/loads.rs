@@ -149,10 +149,8 @@ async fn memory_answers_for_a_server_that_is_away_as_long_as_it_may() {
         assert!(matches!(strict.get(&1).await, Err(NearError::Down(_))));
         assert!(matches!(forgiving.get(&2).await, Err(NearError::Down(_))));
         assert!(matches!(strict.set(&1, 2).await, Err(NearError::Down(_))));
-        until("it is too old", async || {
-            matches!(forgiving.get(&1).await, Err(NearError::Down(_)))
-        })
-        .await;
+        until("it is too old", async || matches!(forgiving.get(&1).await, Err(NearError::Down(_))))
+            .await;
         // A loader still has a value, which is stored nowhere.
         let load = async || Ok::<_, NearError>(Some(Record::new(9)));
         assert_eq!(strict.get_or_load(&1, load).await.unwrap(), Some(9));

@@ -78,8 +78,7 @@ async fn without_tracking_a_value_is_held_for_max_stale_at_most() {
 async fn many_keys_are_read_in_their_order_and_held() {
     with_each(async |server| {
         for tracking in [Tracking::Default, Tracking::OptIn] {
-            let near =
-                near::<u64>(&server.address()).tracking(tracking).keys_per_call(7).connect();
+            let near = near::<u64>(&server.address()).tracking(tracking).keys_per_call(7).connect();
             let near = near.await.unwrap();
             if !near.stats().is_tracked {
                 continue;
@@ -127,13 +126,15 @@ async fn callers_that_ask_at_the_same_time_share_a_request() {
 #[tokio::test]
 async fn with_max_stale_0_every_read_asks_the_server() {
     with_one(async |server| {
-        let near = near::<u64>(&server.address()).max_stale(Duration::ZERO).connect().await.unwrap();
+        let near =
+            near::<u64>(&server.address()).max_stale(Duration::ZERO).connect().await.unwrap();
         let mut client = server.client().await;
         near.set(&1, 1).await.unwrap();
         let bytes: Vec<u8> = run(&mut client, &["GET", "n:1"]).await;
         for _ in 0..50 {
             near.set(&1, 2).await.unwrap();
-            let () = redis::cmd("SET").arg("n:1").arg(&bytes).query_async(&mut client).await.unwrap();
+            let () =
+                redis::cmd("SET").arg("n:1").arg(&bytes).query_async(&mut client).await.unwrap();
             assert_eq!(near.get(&1).await.unwrap(), Some(1));
             assert_eq!(near.get_in_memory(&1), None);
         }

@@ -1,8 +1,10 @@
 //! Servers of the tests' own.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use redis::aio::MultiplexedConnection;
 
@@ -16,20 +18,30 @@ pub(super) struct Server {
     folder: tempfile::TempDir,
 }
 
-/// The programs that can be tested with.
+/// The programs that can be tested with. What is left out is said once, past the capture of test output.
 fn programs() -> Vec<PathBuf> {
+    static FOUND: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    FOUND.get_or_init(find_programs).clone()
+}
+
+fn find_programs() -> Vec<PathBuf> {
     let mut found = Vec::new();
+    let skip = |what: &str| {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: larder-near over {what}");
+    };
     let folders = std::env::var_os("PATH").unwrap_or_default();
     for name in ["redis-server", "valkey-server"] {
-        match std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|it| it.is_file())
+        match std::env::split_paths(&folders)
+            .map(|folder| folder.join(name))
+            .find(|it| it.is_file())
         {
             Some(program) => found.push(program),
-            None => println!("SKIPPED: larder-near over {name}, which is not installed"),
+            None => skip(&format!("{name}, which is not installed")),
         }
     }
     match std::env::var_os("LARDER_SERVER") {
         Some(program) => found.push(program.into()),
-        None => println!("SKIPPED: larder-near over `larder serve`, which LARDER_SERVER does not name"),
+        None => skip("larder serve, which LARDER_SERVER does not name"),
     }
     found
 }
@@ -136,9 +148,8 @@ fn spawn(program: &PathBuf, port: u16, folder: &std::path::Path) -> Child {
 
 async fn connect(port: u16) -> redis::RedisResult<MultiplexedConnection> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
-    let config = redis::AsyncConnectionConfig::new()
-        .set_connection_timeout(None)
-        .set_response_timeout(None);
+    let config =
+        redis::AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     client.get_multiplexed_async_connection_with_config(&config).await
 }
 

@@ -137,15 +137,17 @@ async fn a_write_that_the_server_refuses_is_an_error_and_changes_nothing() {
             return;
         }
         for mode in [WriteMode::Through, WriteMode::Around] {
-            let near =
-                near::<String>(&server.address()).write_mode(mode).connect().await.unwrap();
+            let near = near::<String>(&server.address()).write_mode(mode).connect().await.unwrap();
             let mut client = server.client().await;
             let () = run(&mut client, &["CONFIG", "SET", "maxmemory", "0"]).await;
             near.set(&1, "small".to_owned()).await.unwrap();
             // A server that is full.
             let () = run(&mut client, &["CONFIG", "SET", "maxmemory", "1"]).await;
             let refused = near.set(&1, "x".repeat(1000)).await;
-            assert!(matches!(&refused, Err(NearError::Refused(why)) if why.contains("OOM")), "{refused:?}");
+            assert!(
+                matches!(&refused, Err(NearError::Refused(why)) if why.contains("OOM")),
+                "{refused:?}"
+            );
             assert_eq!(near.get(&1).await.unwrap().as_deref(), Some("small"));
         }
     })

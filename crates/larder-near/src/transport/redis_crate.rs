@@ -13,9 +13,9 @@ use redis::{
 };
 
 use super::{
-    Command, NearConnection, Opened, PushSink, Reply, Tracking, Transport, TransportError,
-    TransportFuture,
+    Command, NearConnection, Opened, PushSink, Reply, Tracking, Transport, TransportFuture,
 };
+use crate::error::TransportError;
 
 /// A single server, by its address: `redis://[user:password@]host[:port][/database]`, or `unix://path`.
 pub struct RedisTransport {
@@ -28,7 +28,7 @@ impl RedisTransport {
     /// The server at `address`.
     ///
     /// # Errors
-    /// If `address` is no address.
+    /// If `address` cannot be understood.
     pub fn new(address: &str, prefix: &[u8]) -> Result<Self, TransportError> {
         let info = address.into_connection_info().map_err(TransportError::new)?;
         Ok(Self { info, prefix: prefix.to_vec() })
@@ -42,9 +42,8 @@ impl RedisTransport {
         let settings = self.info.redis_settings().clone().set_protocol(protocol);
         let client = Client::open(self.info.clone().set_redis_settings(settings))?;
         // The near cache has timeouts of its own, around all that it awaits.
-        let mut config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None);
+        let mut config =
+            AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         if let Some(pushes) = pushes {
             // The connection's task calls this as it reads, before it reads on. So no reply overtakes a push.
             config = config.set_push_sender(move |push: PushInfo| {
@@ -64,6 +63,8 @@ impl RedisTransport {
         let command = match tracking {
             Tracking::Default => command,
             Tracking::OptIn => command.arg("OPTIN"),
+            // Without a prefix, all keys are broadcast.
+            Tracking::Broadcast if self.prefix.is_empty() => command.arg("BCAST"),
             Tracking::Broadcast => command.arg("BCAST").arg("PREFIX").arg(self.prefix.clone()),
             Tracking::Off => return self.open_untracked("tracking is off".to_owned()).await,
         };
