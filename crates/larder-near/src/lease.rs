@@ -83,6 +83,20 @@ struct Proofs {
     current_ns: u64,
 }
 
+/// A time that is not before the one at which a hit has read its lease, and little after it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeOfHit {
+    late_ns: u64,
+}
+
+impl TimeOfHit {
+    /// Whether a value is still valid whose deadline is `until_ns`.
+    #[inline]
+    pub(crate) fn is_within(self, until_ns: u64) -> bool {
+        self.late_ns <= until_ns || now_ns() <= until_ns
+    }
+}
+
 /// The present time, in nanoseconds since a fixed moment.
 pub(crate) fn now_ns() -> u64 {
     MonotonicClock::default().now_ns()
@@ -110,22 +124,21 @@ impl Lease {
         self.planted.get() == Some(&defect)
     }
 
-    /// Whether a value may be served that is looked up after this call.
+    /// The present time, if a value may be served that is looked up after this call.
     #[inline]
-    pub(crate) fn allows_hits(&self) -> bool {
-        #[cfg(test)]
-        if self.has(Defect::NoLease) {
-            return true;
-        }
-        let (early, late) = MonotonicClock::default().around_ns();
+    pub(crate) fn time_of_hit(&self) -> Option<TimeOfHit> {
+        let (early_ns, late_ns) = MonotonicClock::default().around_ns();
         // Acquire: pairs with the stores in `prove` and `end`; see the head of the module.
         let until = self.until_ns.load(Ordering::Acquire);
-        late <= until || (early <= until && self.allows_hits_at(now_ns()))
+        #[cfg(test)]
+        let until = if self.has(Defect::NoLease) { u64::MAX } else { until };
+        let is_open = late_ns <= until || (early_ns <= until && self.allows_hits_at(now_ns()));
+        is_open.then_some(TimeOfHit { late_ns })
     }
 
-    /// As [`allows_hits`](Self::allows_hits), for a time that was read before this call.
+    /// Whether the lease had not ended at `now`, which was read before this call.
     fn allows_hits_at(&self, now: u64) -> bool {
-        // Acquire: as in `allows_hits`.
+        // Acquire: as in `time_of_hit`.
         now <= self.until_ns.load(Ordering::Acquire)
     }
 
@@ -162,7 +175,7 @@ impl Lease {
     pub(crate) fn end(&self) {
         let mut proofs = self.lock();
         proofs.is_live = false;
-        // Release: no hit is allowed from here on; pairs with the load in `allows_hits`.
+        // Release: no hit is allowed from here on; pairs with the load in `time_of_hit`.
         self.until_ns.store(0, Ordering::Release);
         self.next(&mut proofs);
     }
@@ -202,7 +215,7 @@ impl Lease {
         proofs.current_ns = proofs.current_ns.max(sent_ns);
         // With `max_stale` 0, nothing is ever served from memory.
         if self.max_stale_ns > 0 && until > self.until_ns.load(Ordering::Relaxed) {
-            // Release: after all pushes that came before the reply; pairs with the load in `allows_hits`.
+            // Release: after all pushes that came before the reply; pairs with the load in `time_of_hit`.
             self.until_ns.store(until, Ordering::Release);
         }
     }
@@ -280,7 +293,7 @@ mod tests {
         let lease = Lease::new(Duration::ZERO);
         let first = lease.begin(true);
         lease.prove(first, 10 * SECOND);
-        assert!(!lease.allows_hits_at(10 * SECOND) && !lease.allows_hits());
+        assert!(!lease.allows_hits_at(10 * SECOND) && lease.time_of_hit().is_none());
         assert_eq!(lease.known_current_ns(first, 0), 10 * SECOND);
     }
 }

@@ -30,7 +30,7 @@ use larder::{Cache, Fill, InsertOptions, Inserted};
 use crate::error::NearError;
 use crate::flight::Flights;
 use crate::key::NearKey;
-use crate::lease::{Lease, now_ns};
+use crate::lease::{Lease, nanoseconds, now_ns};
 use crate::link::Holder;
 
 /// What is known of a key.
@@ -61,6 +61,9 @@ pub(crate) struct Slot<V> {
     pub(crate) held: Held<V>,
     generation: u64,
     fetched_ns: u64,
+    /// The deadline. The cache has one too, which counts from the insertion, and so is late by as long as the
+    /// thread was stopped before it.
+    until_ns: u64,
 }
 
 /// What the server has answered for a key, with what decides for how long it may be held.
@@ -136,12 +139,11 @@ where
     /// What memory may say of `key` at the moment.
     #[inline]
     pub(crate) fn lookup(&self, lease: &Lease, key: &K) -> Option<Held<V>> {
-        if !lease.allows_hits() {
-            return None;
-        }
+        let time = lease.time_of_hit()?;
         let read = |slot: &Slot<V>| {
             // After the slot was found; see the head of `lease`.
-            lease.is_present(slot.generation).then(|| slot.held.clone())
+            let is_served = lease.is_present(slot.generation) && time.is_within(slot.until_ns);
+            is_served.then(|| slot.held.clone())
         };
         self.cache.read(key, read).flatten()
     }
@@ -153,7 +155,10 @@ where
         }
         let slot = self.cache.peek(key)?;
         let known_ns = lease.known_current_ns(slot.generation, slot.fetched_ns);
-        (now_ns().saturating_sub(known_ns) <= self.stale_if_error_ns).then_some(slot.held)
+        let now = now_ns();
+        let is_served =
+            now <= slot.until_ns && now.saturating_sub(known_ns) <= self.stale_if_error_ns;
+        is_served.then_some(slot.held)
     }
 
     /// Reserves `key`, before the server is asked for it.
@@ -169,20 +174,19 @@ where
         fetched: Fetched<V>,
     ) -> Filled {
         let Fetched { held, generation, sent_ns, bound } = fetched;
+        #[cfg(test)]
+        let sent_ns =
+            if lease.has(crate::lease::Defect::NoSubtraction) { now_ns() } else { sent_ns };
         let mut options = InsertOptions::new();
+        let mut until_ns = u64::MAX;
         match bound {
             Bound::None => {}
             Bound::Never => return Filled::NotHeld,
             Bound::For(bound) => {
-                let passed = Duration::from_nanos(now_ns().saturating_sub(sent_ns));
-                #[cfg(test)]
-                let passed = match lease.has(crate::lease::Defect::NoSubtraction) {
-                    true => Duration::ZERO,
-                    false => passed,
-                };
-                match bound.checked_sub(passed).filter(|left| !left.is_zero()) {
-                    Some(left) => options = options.ttl(left),
-                    None => return Filled::NotHeld,
+                until_ns = sent_ns.saturating_add(nanoseconds(bound));
+                match until_ns.checked_sub(now_ns()) {
+                    None | Some(0) => return Filled::NotHeld,
+                    Some(left) => options = options.ttl(Duration::from_nanos(left)),
                 }
             }
         }
@@ -190,7 +194,7 @@ where
         if !lease.is_present(generation) {
             return Filled::Refused;
         }
-        let slot = Slot { held, generation, fetched_ns: sent_ns };
+        let slot = Slot { held, generation, fetched_ns: sent_ns, until_ns };
         #[cfg(test)]
         if lease.has(crate::lease::Defect::NoReservation) {
             self.cache.insert_with(reservation.key().clone(), slot, options);

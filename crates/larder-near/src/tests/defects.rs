@@ -67,7 +67,7 @@ async fn a_lost_connection(server: &Server, defect: Option<Defect>) -> bool {
     write(server, 1, 2, &[]).await;
     proxy.set(Network::Up);
     until("it is connected again", async || near.stats().connects == 2).await;
-    until("it is proven", async || near.shared.link.lease.allows_hits()).await;
+    until("it is proven", async || near.shared.link.lease.time_of_hit().is_some()).await;
     near.get(&1).await.unwrap() == Some(1)
 }
 

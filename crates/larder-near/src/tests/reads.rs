@@ -19,7 +19,7 @@ async fn changes_of_other_processes_are_seen_by_each_kind_of_tracking() {
             let (here, there) =
                 (builder().connect().await.unwrap(), builder().connect().await.unwrap());
             assert!(here.stats().is_tracked, "{tracking:?}: {:?}", here.stats());
-            until("it is proven", async || here.shared.link.lease.allows_hits()).await;
+            until("it is proven", async || here.shared.link.lease.time_of_hit().is_some()).await;
             here.remove(&1).await.unwrap();
             for value in 1..20 {
                 let before = (value > 1).then_some(value - 1);

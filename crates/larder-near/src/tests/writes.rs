@@ -45,7 +45,7 @@ async fn a_written_value_is_in_memory_and_its_changes_are_known() {
                 println!("SKIPPED: {tracking:?}, which this server refuses");
                 continue;
             }
-            until("it is proven", async || near.shared.link.lease.allows_hits()).await;
+            until("it is proven", async || near.shared.link.lease.time_of_hit().is_some()).await;
             for key in 100..120 {
                 near.set(&key, key).await.unwrap();
                 assert_eq!(near.get_in_memory(&key), Some(Some(key)), "{tracking:?}");
