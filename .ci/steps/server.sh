@@ -48,7 +48,8 @@ for check in clients page; do
 done
 
 # The near cache over redis-server, over the program, and over valkey-server where there is one.
-run_tests cargo test -p larder-near --lib -- --nocapture
+# Of all crates, as in the step test, or everything would be built anew with other features.
+run_tests cargo test --lib on_servers:: -- --nocapture
 expect_tests "the near cache"
 report_skips "$said"
 

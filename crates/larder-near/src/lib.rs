@@ -10,7 +10,7 @@
 
 // The modules from the top to the ground. Each uses those below it and none above.
 #[cfg(test)]
-mod tests;
+mod on_servers;
 mod blocking;
 mod builder;
 mod near_cache;
