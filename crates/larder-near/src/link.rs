@@ -319,6 +319,10 @@ impl Link {
 
     /// How often a `PING` is sent: often enough that one may be late without a lapse of the lease.
     fn beat(&self) -> Duration {
+        if self.settings.max_stale.is_zero() {
+            // There is no lease; it only finds out whether the connection is alive.
+            return Duration::from_secs(1);
+        }
         (self.settings.max_stale / 4).clamp(Duration::from_millis(2), Duration::from_secs(1))
     }
 
