@@ -35,7 +35,7 @@ impl fmt::Display for NearBuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(_) => f.write_str(
-                "the address of the server is none; use redis://[user:password@]host[:port][/database]",
+                "the address of the server cannot be understood; use redis://[user:password@]host[:port][/database]",
             ),
             Self::Serializer(_) => f.write_str("the serializer of values is not known"),
             Self::Memory(_) => f.write_str("the cache in memory was not built"),
@@ -80,7 +80,7 @@ pub enum NearError {
     Lost(TransportError),
     /// The server has refused the command, in its words.
     Refused(String),
-    /// The server has answered something that is no answer to the command.
+    /// The server's answer does not fit the command.
     Unexpected,
     /// The value was not encoded.
     Encode(Arc<SerializerError>),
@@ -102,7 +102,7 @@ impl fmt::Display for NearError {
             }
             Self::Lost(_) => f.write_str("the connection to the server was lost"),
             Self::Refused(refusal) => write!(f, "the server has refused the command: {refusal}"),
-            Self::Unexpected => f.write_str("the server has answered what is no answer"),
+            Self::Unexpected => f.write_str("the server's answer does not fit the command"),
             Self::Encode(_) => f.write_str("the value was not encoded"),
             Self::Loader(_) => f.write_str("the loader failed"),
             Self::Closed => f.write_str("the near cache was closed"),

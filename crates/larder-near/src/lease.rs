@@ -63,13 +63,13 @@ pub(crate) struct Lease {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Defect {
     /// Values are stored whether or not their reservation has survived.
-    NoReservation,
+    LateFill,
     /// Values of earlier generations are served.
-    NoFlush,
+    KeptAcrossGap,
     /// The lease never ends.
-    NoLease,
+    EndlessLease,
     /// The deadline counts from the reply.
-    NoSubtraction,
+    LateDeadline,
 }
 
 /// The latest proofs, for values that are served when the server cannot be asked.
@@ -131,7 +131,7 @@ impl Lease {
         // Acquire: pairs with the stores in `prove` and `end`; see the head of the module.
         let until = self.until_ns.load(Ordering::Acquire);
         #[cfg(test)]
-        let until = if self.has(Defect::NoLease) { u64::MAX } else { until };
+        let until = if self.has(Defect::EndlessLease) { u64::MAX } else { until };
         let is_open = late_ns <= until || (early_ns <= until && self.allows_hits_at(now_ns()));
         is_open.then_some(TimeOfHit { late_ns })
     }
@@ -146,7 +146,7 @@ impl Lease {
     #[inline]
     pub(crate) fn is_present(&self, generation: u64) -> bool {
         #[cfg(test)]
-        if self.has(Defect::NoFlush) {
+        if self.has(Defect::KeptAcrossGap) {
             return true;
         }
         // Acquire: after the value was read; pairs with the stores in `turn`.

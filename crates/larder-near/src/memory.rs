@@ -176,7 +176,7 @@ where
         let Fetched { held, generation, sent_ns, bound } = fetched;
         #[cfg(test)]
         let sent_ns =
-            if lease.has(crate::lease::Defect::NoSubtraction) { now_ns() } else { sent_ns };
+            if lease.has(crate::lease::Defect::LateDeadline) { now_ns() } else { sent_ns };
         let mut options = InsertOptions::new();
         let mut until_ns = u64::MAX;
         match bound {
@@ -196,7 +196,7 @@ where
         }
         let slot = Slot { held, generation, fetched_ns: sent_ns, until_ns };
         #[cfg(test)]
-        if lease.has(crate::lease::Defect::NoReservation) {
+        if lease.has(crate::lease::Defect::LateFill) {
             self.cache.insert_with(reservation.key().clone(), slot, options);
             return Filled::Held;
         }

@@ -3,9 +3,12 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+/// The states of one key in their order, each with the moment of its acknowledgement.
+type States = Vec<(Option<u64>, Instant)>;
+
 /// The states of each key in their order, each with the moment at which the server had acknowledged it.
 pub(super) struct Checker {
-    keys: Vec<Mutex<Vec<(Option<u64>, Instant)>>>,
+    keys: Vec<Mutex<States>>,
     max_stale: Duration,
 }
 

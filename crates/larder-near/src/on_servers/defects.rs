@@ -102,7 +102,7 @@ async fn a_slow_answer(server: &Server, defect: Option<Defect>) -> bool {
 async fn a_fill_is_refused_if_the_key_was_changed_since_it_was_asked_for() {
     with_each(async |server| {
         assert!(!a_late_fill(server, None).await);
-        assert!(a_late_fill(server, Some(Defect::NoReservation)).await, "the defect is not found");
+        assert!(a_late_fill(server, Some(Defect::LateFill)).await, "the defect is not found");
     })
     .await;
 }
@@ -111,7 +111,10 @@ async fn a_fill_is_refused_if_the_key_was_changed_since_it_was_asked_for() {
 async fn nothing_from_before_a_lost_connection_is_served() {
     with_each(async |server| {
         assert!(!a_lost_connection(server, None).await);
-        assert!(a_lost_connection(server, Some(Defect::NoFlush)).await, "the defect is not found");
+        assert!(
+            a_lost_connection(server, Some(Defect::KeptAcrossGap)).await,
+            "the defect is not found"
+        );
     })
     .await;
 }
@@ -121,7 +124,7 @@ async fn nothing_is_served_when_the_connection_was_silent_for_max_stale() {
     with_each(async |server| {
         assert!(!a_silent_connection(server, None).await);
         assert!(
-            a_silent_connection(server, Some(Defect::NoLease)).await,
+            a_silent_connection(server, Some(Defect::EndlessLease)).await,
             "the defect is not found"
         );
     })
@@ -132,10 +135,7 @@ async fn nothing_is_served_when_the_connection_was_silent_for_max_stale() {
 async fn a_value_does_not_outlive_its_time_at_the_server() {
     with_each(async |server| {
         assert!(!a_slow_answer(server, None).await);
-        assert!(
-            a_slow_answer(server, Some(Defect::NoSubtraction)).await,
-            "the defect is not found"
-        );
+        assert!(a_slow_answer(server, Some(Defect::LateDeadline)).await, "the defect is not found");
     })
     .await;
 }
