@@ -13,7 +13,7 @@ use larder_near::{BlockingNearCache, NearCache};
 
 const MEMBERS: u64 = 3;
 const KEYS: u64 = 1000;
-const STEPS: u64 = 20_000;
+const STEPS: u64 = 5_000;
 const MAX_STALE: Duration = Duration::from_secs(1);
 
 /// When the value was written, by the clock that all processes of this machine share, in nanoseconds.

@@ -347,9 +347,9 @@ impl Link {
     }
 
     fn forget_all(&self) {
-        count(&self.counters.flushes);
         self.lease.turn();
         self.holder.forget_all(self.lease.generation());
+        count(&self.counters.flushes);
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::server::{run, with_each, with_one};
 use super::{LONG, near, until};
-use crate::{NearBuildError, NearCache, NearError, Tracking};
+use crate::{NearBuildError, NearCache, NearError, NearKey, Tracking};
 
 /// What one process writes, another one reads from memory until it changes.
 #[tokio::test]
@@ -213,4 +213,66 @@ pub(super) async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::O
     })
     .await;
     running.into_iter().filter_map(|(_, outcome)| outcome).collect()
+}
+
+#[tokio::test]
+async fn broadcast_keys_of_other_programs_are_counted_and_do_no_harm() {
+    with_one(async |server| {
+        let near = near::<u64>(&server.address()).tracking(Tracking::Broadcast).connect();
+        let near = near.await.unwrap();
+        until("it is in memory", async || {
+            near.get(&1).await.unwrap();
+            near.get_in_memory(&1).is_some()
+        })
+        .await;
+        let () = run(&mut server.client().await, &["SET", "n:one", "not a number"]).await;
+        until("the key is counted", async || near.stats().foreign_keys == 1).await;
+        assert_eq!(near.get_in_memory(&1), Some(None));
+        assert_eq!(near.stats().flushes, 0);
+    })
+    .await;
+}
+
+/// A key whose decoding panics at times.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Fragile(u64);
+
+impl NearKey for Fragile {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let number = u64::decode(bytes)?;
+        assert!(number != 13, "a panic of the key's own");
+        Some(Self(number))
+    }
+}
+
+#[tokio::test]
+async fn a_key_whose_decoding_panics_makes_memory_forget_everything() {
+    with_one(async |server| {
+        let near = NearCache::<Fragile, u64>::builder(server.address())
+            .max_stale(LONG)
+            .call_timeout(LONG)
+            .connect()
+            .await
+            .unwrap();
+        for key in [7, 13] {
+            let key = Fragile(key);
+            until("it is in memory", async || {
+                near.get(&key).await.unwrap();
+                near.get_in_memory(&key).is_some()
+            })
+            .await;
+        }
+        let () = run(&mut server.client().await, &["SET", "13", "bytes"]).await;
+        until("all is forgotten", async || near.stats().flushes == 1).await;
+        assert_eq!(near.get_in_memory(&Fragile(7)), None);
+        assert_eq!(near.get_in_memory(&Fragile(13)), None);
+        // The connection still serves.
+        assert_eq!(near.get(&Fragile(7)).await.unwrap(), None);
+        assert_eq!(near.stats().losses, 0);
+    })
+    .await;
 }
