@@ -8,6 +8,7 @@ source .ci/tools.sh
 wanted=(redis-server redis-tools memcached tcl chromium prometheus)
 install_packages "${wanted[@]}" || skip "Debian packages that cannot be installed; see what follows"
 
+build_faster
 run cargo build --release -p larder-cli
 export LARDER_SERVER=$target/release/larder
 
@@ -48,10 +49,10 @@ for check in clients page; do
 done
 
 # The near cache over redis-server, over the program, and over valkey-server where there is one.
-# Of all crates, as in the step test, or everything would be built anew with other features.
-run_tests cargo test --lib on_servers:: -- --nocapture
+# Of the workspace, as in the step test, or everything would be built anew with other features.
+run_tests cargo test --workspace --lib on_servers:: -- --nocapture
 expect_tests "the near cache"
 report_skips "$said"
 
-LARDER_CHAOS_SECONDS=60 run_tests cargo test -p larder-server --test chaos -- --nocapture
+LARDER_CHAOS_SECONDS=60 run_tests cargo test --workspace --test chaos -- --nocapture
 expect_tests "the program chaos"
