@@ -89,8 +89,8 @@ async fn a_silent_connection(server: &Server, defect: Option<Defect>) -> bool {
 async fn a_slow_answer(server: &Server, defect: Option<Defect>) -> bool {
     let proxy = Proxy::before(server.port()).await;
     let near = build(&proxy, LONG_STALE, defect).await;
-    write(server, 1, 1, &["PX", "1000"]).await;
-    proxy.set(Network::Slow(Duration::from_millis(700)));
+    write(server, 1, 1, &["PX", "2500"]).await;
+    proxy.set(Network::Slow(Duration::from_millis(1800)));
     assert_eq!(near.get(&1).await.unwrap(), Some(1));
     // The server's clock counts from before the answer was sent.
     let mut client = server.client().await;
