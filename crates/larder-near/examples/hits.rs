@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .prefix("hits:")
         .capacity(100_000)
         .max_stale(Duration::from_secs(30))
+        .call_timeout(Duration::from_secs(30))
         .time_to_live(Duration::from_secs(3600))
         .connect_blocking();
     let near: BlockingNearCache<u64, u64> = match connected {
