@@ -30,7 +30,8 @@ pub use write::WriteMode;
 /// A cache in memory over a server that all processes share: Redis, Valkey, or
 /// [`larder-server`](https://crates.io/crates/larder-server).
 ///
-/// A read that memory can answer takes about as long as a `get` of larder. The server notifies each process of
+/// A read that memory can answer takes about twice as long as a `get` of larder, because it reads the time too
+/// (the example `hits` measures both). The server notifies each process of
 /// the keys that have changed, and **no read returns a value that was overwritten more than
 /// [`max_stale`](crate::NearBuilder::max_stale) before the read began**, whatever happens to the connection. A write has
 /// reached the server when it returns, and the process reads what it has written.
