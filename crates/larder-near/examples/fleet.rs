@@ -63,7 +63,7 @@ fn member(address: &str, number: u64) -> Result<(), Box<dyn Error>> {
     let near: BlockingNearCache<u64, Written> = NearCache::builder(address)
         .prefix("fleet:")
         .max_stale(MAX_STALE)
-        // A busy machine is no reason to fail.
+        // A busy machine must not make it fail.
         .call_timeout(Duration::from_secs(30))
         .count_hits()
         .connect_blocking()?;
