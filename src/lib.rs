@@ -49,6 +49,7 @@
 //! | no thread in the background, and runs that give the same results | [`Maintenance::Inline`], with a [`FakeClock`](test::FakeClock) in tests |
 //! | to change a value, or to count, from many threads | [`Cache::update`], [`Cache::entry`], [`Cache::fetch_add`] |
 //! | a database or a file behind the cache, with write-behind | the crate `larder-store` |
+//! | the hot keys of a Redis or Valkey in each process, never older than promised | the crate `larder-near` |
 //! | functions that remember their results | `#[cached]`, with the feature `macros` |
 //! | settings from a file | [`CacheConfig`] with the feature `serde` |
 //! | a warm start | `snapshot`, with the feature of that name |

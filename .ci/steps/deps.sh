@@ -18,7 +18,7 @@ echo "larder depends on: $found"
 
 cargo metadata --locked --format-version 1 --filter-platform "$(host_triple)" >"$work/metadata.json"
 # Clippy checks our code against `rust-version`; this checks what we depend on.
-run python3 .ci/checks/rust_versions.py "$work/metadata.json" larder larder-cli larder-macros larder-server larder-store
+run python3 .ci/checks/rust_versions.py "$work/metadata.json" larder larder-cli larder-macros larder-near larder-server larder-store
 
 if have_tool cargo-deny; then
     run cargo deny --locked check licenses bans sources

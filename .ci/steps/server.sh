@@ -48,5 +48,11 @@ for check in clients page; do
     report_skips "$work/$step.$check" >/dev/null
 done
 
+# The near cache over redis-server, over the program, and over valkey-server where there is one.
+# Of the workspace, as in the step test, or everything would be built anew with other features.
+run_tests cargo test --workspace --lib on_servers:: -- --nocapture
+expect_tests "the near cache"
+report_skips "$said"
+
 LARDER_CHAOS_SECONDS=60 run_tests cargo test --workspace --test chaos -- --nocapture
 expect_tests "the program chaos"

@@ -54,4 +54,4 @@
 //! | `ctx.Fail(message)` | return an error |
 //! | events, logging | a [listener](super::super::listeners) for removals, [statistics](super::super::statistics) |
 //! | the second level | the crate `larder-store`: a `Store` behind the cache, written through, around or behind |
-//! | the backplane | no counterpart |
+//! | Redis as the second level, with the backplane | the crate `larder-near`, whose server notifies all processes |

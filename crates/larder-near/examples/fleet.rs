@@ -1,0 +1,150 @@
+//! A fleet: three processes with near caches over one server, which read and write the same keys, and what
+//! each of them has seen of the others' writes.
+//!
+//! `cargo run --release --package larder-near --example fleet [redis://host:port]` uses the server that is
+//! named, or starts a `redis-server` of its own.
+
+use std::error::Error;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use larder_near::{BlockingNearCache, NearCache};
+
+const MEMBERS: u64 = 3;
+const KEYS: u64 = 1000;
+const STEPS: u64 = 5_000;
+const MAX_STALE: Duration = Duration::from_secs(1);
+
+/// When the value was written, by the clock that all processes of this machine share, in nanoseconds.
+type Written = u64;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [role, address, number] if role == "member" => member(address, number.parse()?),
+        [address] => fleet(address),
+        _ => {
+            let Some(server) = OwnServer::start()? else {
+                println!("SKIPPED: the fleet, for want of redis-server; name a server's address");
+                return Ok(());
+            };
+            fleet(&server.address)
+        }
+    }
+}
+
+/// Runs the members as processes of their own, and prints what they report.
+fn fleet(address: &str) -> Result<(), Box<dyn Error>> {
+    println!("member      reads  in memory     writes  refused  stale reads  oldest, ms  seconds");
+    let program = std::env::current_exe()?;
+    let members: Vec<Child> = (0..MEMBERS)
+        .map(|number| {
+            Command::new(&program)
+                .args(["member", address, &number.to_string()])
+                .stdout(Stdio::piped())
+                .spawn()
+        })
+        .collect::<Result<_, _>>()?;
+    for member in members {
+        let output = member.wait_with_output()?;
+        if !output.status.success() {
+            return Err("a member of the fleet has failed".into());
+        }
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+    }
+    println!("\nA read is stale if it found a value that another member had overwritten before.");
+    println!("The promise: none is older than {} ms.", MAX_STALE.as_millis());
+    Ok(())
+}
+
+/// Reads and writes random keys, some far more often than others, and notes the reads that were stale.
+fn member(address: &str, number: u64) -> Result<(), Box<dyn Error>> {
+    let near: BlockingNearCache<u64, Written> = NearCache::builder(address)
+        .prefix("fleet:")
+        .max_stale(MAX_STALE)
+        // A busy machine must not make it fail.
+        .call_timeout(Duration::from_secs(30))
+        .count_hits()
+        .connect_blocking()?;
+    // What was found under each key last, and when that read began.
+    let mut found: Vec<(Option<Written>, u64)> = vec![(None, 0); KEYS as usize];
+    let (mut reads, mut stale, mut oldest) = (0_u64, 0_u64, 0_u64);
+    let mut random = number + 1;
+    let began = Instant::now();
+    for _ in 0..STEPS {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let uniform = (random >> 40) as f64 / (1 << 24) as f64;
+        let key = (uniform.powi(4) * KEYS as f64) as u64;
+        if (random >> 20) % 100 < 5 {
+            near.set(&key, now()?)?;
+            continue;
+        }
+        reads += 1;
+        let read_at = now()?;
+        let value = near.get(&key)?;
+        let (before, before_at) = &mut found[key as usize];
+        // The read before found what had been overwritten by this value by then.
+        if let Some(written) = value
+            && value != *before
+            && *before_at > written
+        {
+            stale += 1;
+            oldest = oldest.max(*before_at - written);
+        }
+        (*before, *before_at) = (value, read_at);
+    }
+    let stats = near.stats();
+    let hits = stats.hits.unwrap_or(0) as f64 / reads as f64 * 100.0;
+    println!(
+        "{number:>6} {reads:>10} {hits:>8.1} % {:>10} {:>8} {stale:>12} {:>11.2} {:>8.2}",
+        stats.writes,
+        stats.fills_refused,
+        oldest as f64 / 1e6,
+        began.elapsed().as_secs_f64(),
+    );
+    if Duration::from_nanos(oldest) > MAX_STALE {
+        return Err("the promise was broken".into());
+    }
+    Ok(())
+}
+
+fn now() -> Result<u64, Box<dyn Error>> {
+    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?)
+}
+
+/// A `redis-server` on loopback without files, which ends with its owner.
+struct OwnServer {
+    child: Child,
+    address: String,
+}
+
+impl OwnServer {
+    /// `None` if there is no such program.
+    fn start() -> Result<Option<Self>, Box<dyn Error>> {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let started = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .stdout(Stdio::null())
+            .spawn();
+        let Ok(child) = started else { return Ok(None) };
+        let server = Self { child, address: format!("redis://127.0.0.1:{port}") };
+        // It is ready when it can be connected to.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if Instant::now() > deadline {
+                return Err("redis-server does not start".into());
+            }
+            std::thread::yield_now();
+        }
+        Ok(Some(server))
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,227 @@
+//! Many reads and writes while something goes wrong: no read is older than `max_stale`, and when all is quiet
+//! memory has what the server has.
+//!
+//! `LARDER_NEAR_READS` is how many reads there are for each fault, 20,000 by default; there are a hundredth as
+//! many writes.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+
+use super::checker::Checker;
+use super::proxy::{Network, Proxy};
+use super::server::{Server, run, with_each, with_one};
+use super::{near, until};
+use crate::{NearCache, Tracking};
+
+const KEYS: usize = 50;
+const MAX_STALE: Duration = Duration::from_millis(300);
+const READERS: usize = 4;
+
+fn reads() -> u64 {
+    std::env::var("LARDER_NEAR_READS").ok().map_or(20_000, |reads| reads.parse().unwrap())
+}
+
+/// What goes wrong, once for each round.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    Nothing,
+    Closed,
+    Silent,
+    Slow,
+    KilledClients,
+    Flushed,
+}
+
+struct Trial<'t> {
+    near: NearCache<u64, u64>,
+    proxy: Proxy,
+    checker: Checker,
+    server: &'t Server,
+    is_done: AtomicBool,
+    reads: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl<'t> Trial<'t> {
+    async fn new(server: &'t Server, tracking: Tracking, max_stale: Duration) -> Self {
+        let () = run(&mut server.client().await, &["FLUSHALL"]).await;
+        let proxy = Proxy::before(server.port()).await;
+        let near = near(&proxy.address())
+            .tracking(tracking)
+            .max_stale(max_stale)
+            .call_timeout(Duration::from_millis(500))
+            .connect()
+            .await
+            .unwrap();
+        Self {
+            near,
+            proxy,
+            checker: Checker::new(KEYS, max_stale),
+            server,
+            is_done: AtomicBool::new(false),
+            reads: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    /// Reads until there were enough reads and the writer is done.
+    async fn read(&self, seed: u64) {
+        let mut random = seed;
+        while !self.is_done.load(Ordering::SeqCst) || self.reads.load(Ordering::SeqCst) < reads() {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed | 1);
+            let key = (random >> 33) as usize % KEYS;
+            let began = Instant::now();
+            match self.near.get(&(key as u64)).await {
+                Ok(value) => {
+                    let excess = self.checker.excess(key, began, value);
+                    assert_eq!(excess, None, "key {key} has {value:?}: {:?}", self.near.stats());
+                }
+                Err(_) => {
+                    self.failed.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            // A hit does not wait, and others must run too.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Writes as other processes do, a fault in between at times.
+    async fn write(&self, fault: Fault) {
+        let envelopes = crate::envelope::Envelopes::new("postcard", Default::default()).unwrap();
+        let mut client = self.server.client().await;
+        let writes = reads() / 100;
+        for value in 1..=writes {
+            // Writes are spread over the reads.
+            until("enough reads", async || {
+                self.reads.load(Ordering::SeqCst) >= value * 100 * 9 / 10
+            })
+            .await;
+            let key = (value.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % KEYS;
+            let bytes = envelopes.write(&value).unwrap();
+            let () = redis::cmd("SET")
+                .arg(format!("n:{key}"))
+                .arg(bytes)
+                .query_async(&mut client)
+                .await
+                .unwrap();
+            self.checker.acknowledged(key, Some(value));
+            if value % (writes / 4).max(1) == 0 {
+                self.go_wrong(fault, &mut client).await;
+            }
+        }
+        self.proxy.set(Network::Up);
+        self.is_done.store(true, Ordering::SeqCst);
+    }
+
+    async fn go_wrong(&self, fault: Fault, client: &mut MultiplexedConnection) {
+        let losses = self.near.stats().losses;
+        match fault {
+            Fault::Nothing => {}
+            Fault::Closed => {
+                self.proxy.set(Network::Closing);
+                until("the loss", async || self.near.stats().losses > losses).await;
+                self.proxy.set(Network::Up);
+            }
+            // Goes on, with writes, until the next time.
+            Fault::Silent if self.proxy.network() == Network::Silent => {
+                until("the loss", async || self.near.stats().losses > 0).await;
+                self.proxy.set(Network::Up);
+            }
+            Fault::Silent => self.proxy.set(Network::Silent),
+            // Goes on until the next fault.
+            Fault::Slow => self.proxy.set(Network::Slow(Duration::from_millis(20))),
+            Fault::KilledClients => {
+                let () = run(client, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+                until("the loss", async || self.near.stats().losses > losses).await;
+            }
+            Fault::Flushed => {
+                let () = run(client, &["FLUSHALL"]).await;
+                self.checker.lost_all();
+            }
+        }
+    }
+
+    /// When all is quiet, memory has what the server has.
+    async fn end(&self, fault: Fault) {
+        for key in 0..KEYS {
+            let present = self.checker.present(key);
+            until("memory has what the server has", async || {
+                self.near.get(&(key as u64)).await.is_ok_and(|value| value == present)
+            })
+            .await;
+        }
+        let stats = self.near.stats();
+        println!(
+            "{fault:?}: {} reads, {} of them failed; {stats}",
+            self.reads.load(Ordering::SeqCst),
+            self.failed.load(Ordering::SeqCst)
+        );
+        assert!(matches!(fault, Fault::Nothing | Fault::Slow | Fault::Flushed) || stats.losses > 0);
+    }
+}
+
+async fn with_fault(server: &Server, fault: Fault, tracking: Tracking, max_stale: Duration) {
+    let trial = Trial::new(server, tracking, max_stale).await;
+    let readers = (0..READERS as u64).map(|seed| trial.read(seed + 1));
+    tokio::join!(trial.write(fault), super::reads::futures(readers));
+    trial.end(fault).await;
+}
+
+#[tokio::test]
+async fn no_read_is_too_old_whatever_happens_to_the_connection() {
+    with_each(async |server| {
+        for fault in [
+            Fault::Nothing,
+            Fault::Closed,
+            Fault::Silent,
+            Fault::Slow,
+            Fault::KilledClients,
+            Fault::Flushed,
+        ] {
+            if server.is_larder() && fault == Fault::KilledClients {
+                println!("SKIPPED: {fault:?} over `larder serve`, which kills no clients by type");
+                continue;
+            }
+            with_fault(server, fault, Tracking::Default, MAX_STALE).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_read_is_too_old_by_any_kind_of_tracking() {
+    with_one(async |server| {
+        for tracking in [Tracking::OptIn, Tracking::Broadcast, Tracking::Off] {
+            with_fault(server, Fault::Closed, tracking, MAX_STALE).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_max_stale_0_no_read_is_old_at_all() {
+    with_one(async |server| {
+        with_fault(server, Fault::Closed, Tracking::Default, Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_of_a_server_that_has_lost_its_data_is_served() {
+    with_each(async |server| {
+        let near = near::<u64>(&server.address()).call_timeout(Duration::from_secs(5)).connect();
+        let near = near.await.unwrap();
+        for value in 1..4 {
+            near.set(&1, value).await.unwrap();
+            assert_eq!(near.get(&1).await.unwrap(), Some(value));
+            server.kill();
+            until("the loss", async || near.stats().losses == value).await;
+            server.start_again().await;
+            until("it is gone", async || near.get(&1).await.is_ok_and(|it| it.is_none())).await;
+        }
+    })
+    .await;
+}
