@@ -24,6 +24,9 @@ use crate::store::{Extras, Store, Verb};
 /// a bucket.
 const ENTRY_BYTES: usize = 112;
 
+/// The capacity of a cache without a bound: more entries than the holdings have places.
+const NO_BOUND: usize = 1 << 33;
+
 thread_local! {
     /// The caches whose objects this thread is releasing. What an object's `__del__` makes one of them let go of
     /// is released by the outer call, so that a chain of them does not end on the stack.
@@ -36,6 +39,7 @@ thread_local! {
 #[pyclass(subclass, weakref, frozen, module = "larder._native")]
 pub(crate) struct Core {
     store: Store,
+    is_unbounded: bool,
     weigher: Option<Py<PyAny>>,
     listener: Option<Py<PyAny>>,
     /// Calls of the listener that raised.
@@ -82,7 +86,11 @@ impl Core {
             .maintenance(Maintenance::Inline)
             .count_lookups()
             .jitter(jitter);
-        if let Some(capacity) = capacity {
+        let is_unbounded = capacity.is_none() && max_weight.is_none();
+        if is_unbounded {
+            // The library wants a bound, and the policy never has to choose.
+            builder = builder.capacity(NO_BOUND).policy(Policy::fifo());
+        } else if let Some(capacity) = capacity {
             builder = builder.capacity(capacity);
         }
         if let Some(weight) = max_weight {
@@ -109,7 +117,7 @@ impl Core {
         let store = Store::build(builder, listener.is_some())
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let [weigher, listener] = [weigher, listener].map(|given| given.map(Bound::unbind));
-        Ok(Self { store, weigher, listener, listener_errors: AtomicU64::new(0) })
+        Ok(Self { store, is_unbounded, weigher, listener, listener_errors: AtomicU64::new(0) })
     }
 
     /// The value of `key`, or `default` if the cache has none.
@@ -413,6 +421,11 @@ impl Core {
     /// Changes the bound on the number of entries; what is too much is evicted at once.
     #[pyo3(signature = (capacity, /))]
     fn set_capacity(&self, py: Python<'_>, capacity: usize) -> PyResult<()> {
+        if self.is_unbounded {
+            return Err(PyValueError::new_err(
+                "the cache was made without a bound, and keeps none",
+            ));
+        }
         let changed = self.store.cache.set_capacity(capacity);
         self.settle(py);
         changed.map_err(|error| PyValueError::new_err(error.to_string()))
@@ -421,7 +434,7 @@ impl Core {
     /// The bound on the number of entries, or None.
     #[getter]
     fn capacity(&self) -> Option<usize> {
-        self.store.cache.capacity()
+        self.store.cache.capacity().filter(|_| !self.is_unbounded)
     }
 
     /// The bound on the sum of weights, or None.
@@ -439,7 +452,7 @@ impl Core {
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let name = slf.get_type().name()?;
         let cache = &slf.get().store.cache;
-        let bound = match (cache.capacity(), cache.max_weight()) {
+        let bound = match (slf.get().capacity(), cache.max_weight()) {
             (Some(capacity), _) => format!("capacity={capacity}, "),
             (None, Some(weight)) => format!("max_weight={weight}, "),
             (None, None) => String::new(),

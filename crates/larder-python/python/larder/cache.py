@@ -5,7 +5,7 @@ import time
 
 from ._native import Core
 from .files import SnapshotError, decode, encode, write_atomically
-from .flights import Flights
+from .flights import ABANDONED, Flights
 
 _MISSING = object()
 
@@ -17,7 +17,8 @@ class Cache(Core):
     `del cache[key]`, `len(cache)`, iteration over keys. Keys are hashable objects, found by Python's equality.
 
     - `capacity`: the most entries; `max_weight`: the highest sum of what `weigher(key, value)` returns.
-      Without either, nothing is evicted.
+      Without either, nothing is
+      evicted.
     - `policy`: which entries are evicted, one of `larder.policies()`; "window_tiny_lfu" if not given.
     - `ttl`, `idle`: seconds, or a timedelta, after which an entry expires that was not stored, or not used.
     - `jitter`: the part of itself, 0 to 1, by which each lifetime varies at random.
@@ -45,14 +46,18 @@ class Cache(Core):
         value = self.get(key, _MISSING)
         if value is not _MISSING:
             return value
-        return self._flights.run(key, load, lambda new: self.add(key, new, ttl, tags))
+        return self._flights.run(
+            key, lambda: self.peek(key, ABANDONED), load, lambda new: self.add(key, new, ttl, tags)
+        )
 
     async def get_or_load_async(self, key, load, /, ttl=None, tags=None):
         """As `get_or_load`, for a `load` that returns an awaitable."""
         value = self.get(key, _MISSING)
         if value is not _MISSING:
             return value
-        return await self._async_flights.run_async(key, load, lambda new: self.add(key, new, ttl, tags))
+        return await self._async_flights.run_async(
+            key, lambda: self.peek(key, ABANDONED), load, lambda new: self.add(key, new, ttl, tags)
+        )
 
     def setdefault(self, key, default=None, /):
         """The value of `key`; if it is missing, `default`, which is then stored."""

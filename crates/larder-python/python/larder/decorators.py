@@ -182,6 +182,13 @@ class _Cached:
         self._flights.note_change(key)
         return self.cache.remove(key)
 
+    def _find(self, key):
+        """A fresh result that is there, or `ABANDONED`."""
+        kept = self.cache.peek(key, ABANDONED)
+        if kept is ABANDONED or not self._is_stale_allowed:
+            return kept
+        return kept[0] if self._options.timer() <= kept[1] else ABANDONED
+
     def _store(self, key, value, args, kwargs):
         options = self._options
         tags = options.tags(*args, **kwargs) if callable(options.tags) else options.tags
@@ -205,7 +212,8 @@ class _CachedFunction(_Cached):
 
     def _load(self, key, args, kwargs):
         load = functools.partial(self._function, *args, **kwargs)
-        return self._flights.run(key, load, lambda value: self._store(key, value, args, kwargs))
+        find = functools.partial(self._find, key)
+        return self._flights.run(key, find, load, lambda value: self._store(key, value, args, kwargs))
 
     def _fresh(self, key, kept, args, kwargs):
         value, fresh_until = kept
@@ -230,7 +238,10 @@ class _CachedFunction(_Cached):
         def run():
             flight.leader = threading.get_ident()
             try:
-                self._flights.lead(key, flight, load, lambda value: self._store(key, value, args, kwargs))
+                find = functools.partial(self._find, key)
+                self._flights.lead(
+                    key, flight, find, load, lambda value: self._store(key, value, args, kwargs)
+                )
             except Exception:
                 pass  # The old result serves until its time is over; then the error is raised.
 
@@ -264,7 +275,7 @@ class _CachedCoroutine(_Cached):
     async def _load(self, key, args, kwargs):
         load = functools.partial(self._function, *args, **kwargs)
         store = functools.partial(self._store_loaded, key, args, kwargs)
-        return await self._flights.run_async(key, load, store)
+        return await self._flights.run_async(key, functools.partial(self._find, key), load, store)
 
     def _store_loaded(self, key, args, kwargs, value):
         self._store(key, value, args, kwargs)
@@ -294,7 +305,7 @@ class _CachedCoroutine(_Cached):
         load = functools.partial(self._function, *args, **kwargs)
         store = functools.partial(self._store_loaded, key, args, kwargs)
         try:
-            await self._flights.lead_async(key, flight, load, store)
+            await self._flights.lead_async(key, flight, functools.partial(self._find, key), load, store)
         except Exception:
             pass  # The old result serves until its time is over; then the error is raised.
 

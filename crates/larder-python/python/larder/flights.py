@@ -16,6 +16,10 @@ ABANDONED = object()
 _leading = contextvars.ContextVar("larder_leading", default=())
 
 
+# The flight that each waiting thread waits for, of all caches: loaders of several may need each other.
+_waiting = {}
+
+
 class Flight:
     """One run of a loader."""
 
@@ -49,6 +53,15 @@ class Flight:
         return self.value
 
 
+def _forget_waiting():
+    # The threads that wait are not in a forked child.
+    _waiting.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_waiting)
+
+
 def _wake(future):
     if not future.done():
         future.set_result(None)
@@ -59,8 +72,6 @@ class Flights:
 
     def __init__(self):
         self._open = {}
-        # The flight that each waiting thread waits for.
-        self._waiting = {}
 
     def open(self, key):
         """The flight of `key`, and whether the caller leads it."""
@@ -89,15 +100,16 @@ class Flights:
         for flight in list(self._open.values()):
             flight.is_stale = True
 
-    def run(self, key, load, store):
+    def run(self, key, find, load, store):
         """The value that `load` returns, here or in the call that leads; the leader passes it to `store`.
 
-        `store` is not called if the key was changed meanwhile.
+        `find` returns the value that is there, or `ABANDONED`: another leader may have stored one after the
+        caller looked. `store` is not called if the key was changed meanwhile.
         """
         while True:
             flight, leads = self.open(key)
             if leads:
-                return self.lead(key, flight, load, store)
+                return self.lead(key, flight, find, load, store)
             if not self._wait(flight):
                 # The leader waits for this thread: the loaders need each other.
                 return load()
@@ -105,12 +117,14 @@ class Flights:
             if value is not ABANDONED:
                 return value
 
-    def lead(self, key, flight, load, store):
+    def lead(self, key, flight, find, load, store):
         value, error = ABANDONED, None
         try:
-            value = load()
-            if not flight.is_stale:
-                store(value)
+            value = find()
+            if value is ABANDONED:
+                value = load()
+                if not flight.is_stale:
+                    store(value)
             return value
         except Exception as raised:
             error = raised
@@ -128,7 +142,7 @@ class Flights:
         me = threading.get_ident()
         # Registered before the others are looked at: of two threads that begin to wait for each other, at
         # least one sees the other.
-        self._waiting[me] = flight
+        _waiting[me] = flight
         try:
             seen, awaited = set(), flight
             while awaited is not None and not awaited.done.is_set():
@@ -137,19 +151,19 @@ class Flights:
                 if awaited.leader in seen:
                     break
                 seen.add(awaited.leader)
-                awaited = self._waiting.get(awaited.leader)
+                awaited = _waiting.get(awaited.leader)
             flight.done.wait()
             return True
         finally:
-            self._waiting.pop(me, None)
+            _waiting.pop(me, None)
 
-    async def run_async(self, key, load, store):
+    async def run_async(self, key, find, load, store):
         """As `run`, for a loader that returns an awaitable."""
         while True:
             flight, leads = self.open(key)
             if leads:
                 flight.leader = None
-                return await self.lead_async(key, flight, load, store)
+                return await self.lead_async(key, flight, find, load, store)
             if flight in _leading.get():
                 return await load()
             loop = asyncio.get_running_loop()
@@ -161,13 +175,15 @@ class Flights:
             if value is not ABANDONED:
                 return value
 
-    async def lead_async(self, key, flight, load, store):
+    async def lead_async(self, key, flight, find, load, store):
         value, error = ABANDONED, None
         token = _leading.set((*_leading.get(), flight))
         try:
-            value = await load()
-            if not flight.is_stale:
-                store(value)
+            value = find()
+            if value is ABANDONED:
+                value = await load()
+                if not flight.is_stale:
+                    store(value)
             return value
         except Exception as raised:
             error = raised

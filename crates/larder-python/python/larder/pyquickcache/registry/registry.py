@@ -6,8 +6,9 @@ _SERIALIZERS = {}
 
 def add(kind, registered, name, cls):
     """Registers a class under a name that is free."""
-    if registered.setdefault(name.lower(), cls) is not cls:
+    if name.lower() in registered:
         raise ValueError(f"{kind} '{name}' already registered.")
+    registered[name.lower()] = cls
 
 
 def _create(kind, registered, name):
