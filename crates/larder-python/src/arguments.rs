@@ -46,7 +46,7 @@ pub(crate) fn lifetime(given: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<
     Ok(Some(Duration::from_secs_f64(seconds).max(Duration::from_nanos(1))))
 }
 
-/// Tags: an iterable of strings, which is no string itself.
+/// Tags: an iterable of strings, but not one string.
 ///
 /// # Errors
 /// TypeError if it is not.

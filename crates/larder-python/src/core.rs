@@ -418,7 +418,7 @@ impl Core {
         Ok(dict)
     }
 
-    /// Changes the bound on the number of entries; what is too much is evicted at once.
+    /// Changes the bound on the number of entries; the excess is evicted at once.
     #[pyo3(signature = (capacity, /))]
     fn set_capacity(&self, py: Python<'_>, capacity: usize) -> PyResult<()> {
         if self.is_unbounded {

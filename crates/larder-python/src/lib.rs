@@ -23,8 +23,8 @@
 
 // Modules from the top to the ground, each of which uses those below it.
 mod core;
-mod arguments;
 mod clock;
+mod arguments;
 mod store;
 mod key;
 mod holdings;
@@ -34,8 +34,26 @@ use pyo3::pymodule;
 /// The native part of `larder`.
 #[pymodule(gil_used = false)]
 mod _native {
+    use pyo3::exceptions::PyImportError;
+    use pyo3::types::PyModule;
+    use pyo3::{Bound, PyResult, ffi};
+
     #[pymodule_export]
     use crate::clock::ManualClock;
     #[pymodule_export]
     use crate::core::{Core, policies};
+
+    /// Refuses subinterpreters: an object of one must not be used in another, which a cache could not tell.
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        // SAFETY: a module is initialized by a thread that is attached to an interpreter.
+        let interpreter = unsafe { ffi::PyInterpreterState_Get() };
+        // SAFETY: the interpreter is the current one, so it exists.
+        if unsafe { ffi::PyInterpreterState_GetID(interpreter) } != 0 {
+            let message =
+                "larder cannot be imported in a subinterpreter; use it in the main interpreter";
+            return Err(PyImportError::new_err(message));
+        }
+        Ok(())
+    }
 }

@@ -42,10 +42,10 @@ def run(*targets):
 def test_hostile_objects_from_many_threads(policy):
     """`__eq__`, `__hash__` and `__del__` raise, re-enter the cache and let other threads run."""
     cache = Cache(40, policy=policy, listener=lambda key, value, cause: random.random() < 0.05 and cache.get("x"))
-    depth = threading.local()
+    depth, is_over = threading.local(), threading.Event()
 
     def disturb(chance):
-        if getattr(depth, "value", 0) > 2:
+        if is_over.is_set() or getattr(depth, "value", 0) > 2:
             return
         depth.value = getattr(depth, "value", 0) + 1
         try:
@@ -97,6 +97,7 @@ def test_hostile_objects_from_many_threads(policy):
         return loop
 
     run(*(work(seed) for seed in range(8)))
+    is_over.set()
     assert len(cache) <= 40
     # No two keys are equal.
     numbers = [getattr(key, "number", key) for key in cache.keys()]

@@ -770,3 +770,8 @@ def test_a_forked_child_has_a_sweeper():
         "assert os.waitpid(child, 0)[1] == 0\n"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=100)
+
+
+def test_an_import_of_the_cache_alone_registers_the_serializers():
+    program = "from larder.pyquickcache import QuickCache; QuickCache().stop()"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)

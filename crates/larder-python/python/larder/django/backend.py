@@ -27,7 +27,7 @@ class _Shared:
 
 
 _all = weakref.WeakSet()
-_by_location = {}
+_by_identity = {}
 
 
 def _renew_locks():
@@ -64,8 +64,10 @@ class LarderCache(BaseCache):
         for name in ("POLICY", "JITTER"):
             if name in given:
                 options[name.lower()] = given[name]
+        # Backends with one location share what it holds if they have the same bounds.
+        identity = (location, *(options.get(name) for name in ("capacity", "max_weight", "policy", "jitter")))
         # Of two threads that are the first, both get what was there first.
-        shared = _by_location.get(location) or _by_location.setdefault(location, _Shared(options))
+        shared = _by_identity.get(identity) or _by_identity.setdefault(identity, _Shared(options))
         self._shared = shared
         self.larder = shared.cache
 

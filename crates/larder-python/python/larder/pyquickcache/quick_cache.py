@@ -5,6 +5,7 @@ import math
 from collections import OrderedDict
 from datetime import datetime, timedelta, timezone
 
+from . import serializer as _serializer  # noqa: F401 - registers the serializers
 from .base_cache import BaseCache
 from .engines import NativeEngine, OrderedEngine
 from .entry import CacheEntry
