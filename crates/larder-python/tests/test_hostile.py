@@ -76,8 +76,10 @@ def test_hostile_objects_from_many_threads(policy):
             return self.number == getattr(other, "number", other)
 
         def __del__(self):
+            # Seldom enough that each object leaves fewer than one behind; otherwise they would go on for ever.
             try:
-                disturb(self.chance)
+                if self.chance.random() < 0.2:
+                    disturb(self.chance)
             except Refused:
                 pass
 
