@@ -55,32 +55,45 @@ def by_item(cache):
     return cache.get, cache.__setitem__
 
 
-def contenders(size):
-    """Name, and the functions that get and set."""
-    def have(name):
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            return None
+def theine(package, size):
+    cache = package.Cache(size)
+    return lambda key: cache.get(key)[0], cache.set
 
+
+def moka(package, size):
+    cache = package.Moka(size)
+    return cache.get, cache.set
+
+
+def locked(package, size):
+    cache = Locked(package.LRUCache(size))
+    return cache.get, cache.set
+
+
+def contenders():
+    """By name, a function of the size that returns those that get and set."""
     import larder
     import larder.pyquickcache
 
+    def shim(size):
+        cache = Quick(larder.pyquickcache, size)
+        return cache.get, cache.set
+
+    found = {}
     for policy in ("window_tiny_lfu", "lru", "sieve"):
-        yield f"larder {policy}", *by_item(larder.Cache(size, policy=policy))
-    shim = Quick(larder.pyquickcache, size)
-    yield "larder.pyquickcache", shim.get, shim.set
-    if package := have("cachebox"):
-        yield "cachebox LRU", *by_item(package.LRUCache(size))
-    if package := have("cachetools"):
-        locked = Locked(package.LRUCache(size))
-        yield "cachetools LRU + lock", locked.get, locked.set
-    if package := have("theine"):
-        cache = package.Cache(size)
-        yield "theine", lambda key: cache.get(key)[0], cache.set
-    if package := have("moka_py"):
-        cache = package.Moka(size)
-        yield "moka-py", cache.get, cache.set
+        found[f"larder {policy}"] = lambda size, policy=policy: by_item(larder.Cache(size, policy=policy))
+    found["larder.pyquickcache"] = shim
+    for name, package, make in (
+        ("cachebox LRU", "cachebox", lambda package, size: by_item(package.LRUCache(size))),
+        ("cachetools LRU + lock", "cachetools", locked),
+        ("theine", "theine", theine),
+        ("moka-py", "moka_py", moka),
+    ):
+        try:
+            found[name] = functools.partial(make, importlib.import_module(package))
+        except ImportError:
+            print(f"{package} is not installed")
+    return found
 
 
 def threaded(count, target):
@@ -134,20 +147,19 @@ def main():
     drawn = zipf(OPERATIONS, CAPACITY * 10)
     columns = ("get int", "get 1 KiB", "get, 4 threads", "set", "set, full", "set, full, 100,000", "hit ratio")
     print("| cache |", " | ".join(columns), "|\n|---|" + "---|" * len(columns))
-    for name, get, set_ in contenders(CAPACITY):
+    for name, make in contenders().items():
+        get, set_ = make(CAPACITY)
         for key in itertools.chain(range(500), texts[:400]):
             set_(key, key)
         figures = [measure(get, numbers, 1), measure(get, long[: len(long) // 500 * 400], 1)]
         figures += [measure(get, numbers, 4), measure(set_, numbers, 1, 1)]
-        fresh = {other: calls for other, *calls in contenders(CAPACITY)}[name]
-        counter = itertools.count()
-        figures.append(measure(lambda key: fresh[1](next(counter), 1), numbers, 1))
-        large = {other: calls for other, *calls in contenders(100_000)}[name]
-        for key in range(100_000):
-            large[1](key, key)
-        counter = itertools.count(100_000)
-        figures.append(measure(lambda key: large[1](next(counter), 1), numbers, 1))
-        ratio = hit_ratio(*{other: calls for other, *calls in contenders(CAPACITY)}[name], drawn)
+        for size in (CAPACITY, 100_000):
+            _, insert = make(size)
+            for key in range(size):
+                insert(key, key)
+            counter = itertools.count(size)
+            figures.append(measure(lambda _: insert(next(counter), 1), numbers, 1))
+        ratio = hit_ratio(*make(CAPACITY), drawn)
         print(f"| {name} |", " | ".join(f"{figure:.0f}" for figure in figures), f"| {ratio:.3f} |", flush=True)
 
     import larder

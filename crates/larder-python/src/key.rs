@@ -109,8 +109,12 @@ unsafe fn are_equal(
             }
             order == 0
         }
-        // SAFETY: both are bytes.
-        (Kind::Bytes, Kind::Bytes) => unsafe { bytes_of(one) == bytes_of(other) },
+        (Kind::Bytes, Kind::Bytes) => {
+            // SAFETY: it is `bytes`, which the caller keeps alive.
+            let one = unsafe { bytes_of(one) };
+            // SAFETY: as above.
+            one == unsafe { bytes_of(other) }
+        }
         (Kind::Int | Kind::Number, Kind::Int | Kind::Number) => {
             // SAFETY: both are numbers of built-in types, whose comparison runs no Python code.
             unsafe { ffi::PyObject_RichCompareBool(one, other, ffi::Py_EQ) == 1 }
@@ -147,10 +151,13 @@ unsafe fn are_equal_tuples(one: *mut ffi::PyObject, other: *mut ffi::PyObject) -
         let left = unsafe { ffi::PyTuple_GetItem(one, index) };
         // SAFETY: the other one is as long.
         let right = unsafe { ffi::PyTuple_GetItem(other, index) };
-        // SAFETY: the tuples keep their items alive.
-        let kinds = unsafe { (kind_of(left, 1), kind_of(right, 1)) };
-        // SAFETY: items of a tuple of this kind are of no other kind than they were then.
-        unsafe { are_equal(left, kinds.0, right, kinds.1) }
+        // SAFETY: the tuple keeps its items alive.
+        let left_kind = unsafe { kind_of(left, 1) };
+        // SAFETY: as above.
+        let right_kind = unsafe { kind_of(right, 1) };
+        // SAFETY: both are alive, and of these kinds, none of which is `Other`: a tuple with such an item would
+        // be `Other` itself.
+        unsafe { are_equal(left, left_kind, right, right_kind) }
     })
 }
 

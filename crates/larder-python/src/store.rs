@@ -145,12 +145,11 @@ impl Store {
             }
             for stored in new {
                 let stored = stored.into_bound(key.py());
-                if stored.is(key) || stored.eq(key)? {
-                    if let Some(found) = verb(&Query::same(&stored, hash)) {
-                        return Ok(Some(found));
-                    }
-                    // It has left, or has expired: an equal key that was inserted since is a new object.
+                let is_equal = stored.is(key) || stored.eq(key)?;
+                if is_equal && let Some(found) = verb(&Query::same(&stored, hash)) {
+                    return Ok(Some(found));
                 }
+                // If it has left, or has expired, an equal key that was inserted since is a new object.
                 compared.push(stored.unbind());
             }
         }
