@@ -1,7 +1,7 @@
 # Clippy has nothing to say: of the workspace with all its targets, of the models, of the fuzz targets.
-# Time limit: 900
+# Time limit: 1500
 
-run cargo clippy --workspace --all-targets --features larder-benches/mimalloc -- -D warnings
+run cargo clippy --workspace --all-targets --features larder-benches/mimalloc,larder-benches/peers -- -D warnings
 # The models leave out the upper layers, and with them the users of many functions.
 RUSTFLAGS="--cfg larder_loom --cfg crossbeam_loom -A dead_code" run cargo clippy --package loom-tests --all-targets \
     --target-dir "$target/loom-clippy" -- -D warnings

@@ -1,6 +1,7 @@
 # The program runs by the command that README shows, its JSON is sane, and every example runs.
 # Time limit: 900
 
+build_faster
 command=$(readme_command "cargo run")
 [[ -n $command ]] || die "README.md shows no command 'cargo run' in a fence"
 output=$work/main.out

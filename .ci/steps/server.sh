@@ -8,6 +8,7 @@ source .ci/tools.sh
 wanted=(redis-server redis-tools memcached tcl chromium prometheus)
 install_packages "${wanted[@]}" || skip "Debian packages that cannot be installed; see what follows"
 
+build_faster
 run cargo build --release -p larder-cli
 export LARDER_SERVER=$target/release/larder
 
@@ -47,5 +48,5 @@ for check in clients page; do
     report_skips "$work/$step.$check" >/dev/null
 done
 
-LARDER_CHAOS_SECONDS=60 run_tests cargo test -p larder-server --test chaos -- --nocapture
+LARDER_CHAOS_SECONDS=60 run_tests cargo test --workspace --test chaos -- --nocapture
 expect_tests "the program chaos"

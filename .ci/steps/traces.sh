@@ -7,6 +7,7 @@ if [[ ! -f $traces/reference.tsv ]]; then
     skip "recorded traces (no $traces)"
     exit 0
 fi
+build_faster
 run cargo build --release --package larder-cli
 run python3 .ci/checks/reference.py "$target/release/larder" "$traces"
 LARDER_TRACES=$PWD/$traces run cargo test --release --package larder-cli --test cli simulations_agree

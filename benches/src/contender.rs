@@ -6,10 +6,15 @@
 //!
 //! Each contender keeps its own defaults: shards, policy, admission, and hasher unless
 //! `Hashing::Same` is requested.
+//!
+//! Those that take long to compile are there only with the feature `peers`.
 
 // This library, the other caches, and bare maps.
 mod ours;
+#[cfg(feature = "peers")]
 mod peers;
+#[cfg(feature = "peers")]
+mod sharded;
 mod locked;
 mod maps;
 // The names of all of them.
@@ -19,15 +24,21 @@ mod interface;
 
 use std::hash::RandomState;
 
+#[cfg(feature = "peers")]
 use foyer_memory::CacheBuilder;
 use larder::Cache;
 
 pub use self::interface::{CacheKey, Contender, Seed, Types, Value};
-pub use self::locked::{Cached, LruMutex, LruSharded, SccCache, Sieve};
-pub use self::maps::{DashMap, Papaya};
+pub use self::locked::{LruMutex, LruSharded, QuickCache};
+#[cfg(feature = "peers")]
+pub use self::maps::DashMap;
+pub use self::maps::Papaya;
 pub use self::name::{Hashing, Kind, Name, SameHasher};
 pub use self::ours::{Larder, policies};
-pub use self::peers::{FibreCache, Foyer, MiniMoka, Moka, QuickCache, Stretto, TinyUfo};
+#[cfg(feature = "peers")]
+pub use self::peers::{FibreCache, Foyer, MiniMoka, Moka, Stretto, TinyUfo};
+#[cfg(feature = "peers")]
+pub use self::sharded::{Cached, SccCache, Sieve};
 
 /// What to do with a contender; compiled once for each of them.
 pub trait Job<K: CacheKey, V: Value> {
@@ -52,27 +63,39 @@ pub fn with_contender<K: CacheKey, V: Value, J: Job<K, V>>(
     let std = RandomState::new;
     let same = SameHasher::new;
     match (name, hashing) {
+        #[cfg(feature = "peers")]
         (Name::Moka, Hashing::Own) => job.run(Moka::new(n, std())),
+        #[cfg(feature = "peers")]
         (Name::Moka, Hashing::Same) => job.run(Moka::new(n, same())),
+        #[cfg(feature = "peers")]
         (Name::MiniMoka, Hashing::Own) => job.run(MiniMoka::new(n, std())),
+        #[cfg(feature = "peers")]
         (Name::MiniMoka, Hashing::Same) => job.run(MiniMoka::new(n, same())),
         (Name::QuickCache, Hashing::Own) => {
             job.run(QuickCache::new(n, quick_cache::DefaultHashBuilder::default()))
         }
         (Name::QuickCache, Hashing::Same) => job.run(QuickCache::new(n, same())),
+        #[cfg(feature = "peers")]
         (Name::Foyer, Hashing::Own) => job.run(Foyer::new(CacheBuilder::new(n))),
+        #[cfg(feature = "peers")]
         (Name::Foyer, Hashing::Same) => {
             job.run(Foyer::new(CacheBuilder::new(n).with_hash_builder(same())))
         }
+        #[cfg(feature = "peers")]
         (Name::Tinyufo, _) => job.run(TinyUfo::new(n)),
+        #[cfg(feature = "peers")]
         (Name::Stretto, _) => job.run(Stretto::new(n)),
+        #[cfg(feature = "peers")]
         (Name::Fibre, Hashing::Own) => {
             job.run(FibreCache::new(n, fibre_cache::CacheBuilder::default()))
         }
+        #[cfg(feature = "peers")]
         (Name::Fibre, Hashing::Same) => {
             job.run(FibreCache::new(n, fibre_cache::CacheBuilder::new().hasher(same())))
         }
+        #[cfg(feature = "peers")]
         (Name::SieveCache, Hashing::Own) => job.run(Sieve::new(n, std())),
+        #[cfg(feature = "peers")]
         (Name::SieveCache, Hashing::Same) => job.run(Sieve::new(n, same())),
         (Name::LruMutex, Hashing::Own) => job.run(LruMutex::new(n, lru::DefaultHasher::default())),
         (Name::LruMutex, Hashing::Same) => job.run(LruMutex::new(n, same())),
@@ -80,15 +103,21 @@ pub fn with_contender<K: CacheKey, V: Value, J: Job<K, V>>(
             job.run(LruSharded::new(n, lru::DefaultHasher::default()))
         }
         (Name::LruSharded, Hashing::Same) => job.run(LruSharded::new(n, same())),
+        #[cfg(feature = "peers")]
         (Name::Cached, Hashing::Own) => {
             job.run(Cached::new(n, cached::DefaultShardHasher::default()))
         }
+        #[cfg(feature = "peers")]
         (Name::Cached, Hashing::Same) => job.run(Cached::new(n, same())),
+        #[cfg(feature = "peers")]
         (Name::Scc, Hashing::Own) => job.run(SccCache::new(n, std())),
+        #[cfg(feature = "peers")]
         (Name::Scc, Hashing::Same) => job.run(SccCache::new(n, same())),
         (Name::Papaya, Hashing::Own) => job.run(Papaya::new(std())),
         (Name::Papaya, Hashing::Same) => job.run(Papaya::new(same())),
+        #[cfg(feature = "peers")]
         (Name::Dashmap, Hashing::Own) => job.run(DashMap::new(std())),
+        #[cfg(feature = "peers")]
         (Name::Dashmap, Hashing::Same) => job.run(DashMap::new(same())),
         (_, Hashing::Own) => job.run(Larder::new(name, n, Cache::builder())),
         (_, Hashing::Same) => job.run(Larder::new(name, n, Cache::builder().hasher(same()))),

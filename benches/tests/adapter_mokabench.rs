@@ -3,9 +3,6 @@
 //! The modules below have what the adapter uses of mokabench, under the same names and with the same
 //! signatures, and no more behind them than the tests need.
 
-#[expect(clippy::single_component_path_imports, reason = "the adapter names it by this crate")]
-pub(crate) use moka;
-
 use std::ops::Range;
 use std::time::Duration;
 
@@ -18,6 +15,18 @@ use report::{Report, ReportBuilder};
 
 #[path = "../mokabench/larder.rs"]
 mod larder;
+
+mod moka {
+    pub(crate) mod notification {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum RemovalCause {
+            Expired,
+            Explicit,
+            Replaced,
+            Size,
+        }
+    }
+}
 
 mod cache {
     use std::hash::{BuildHasher, DefaultHasher as Hashing};

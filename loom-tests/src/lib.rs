@@ -36,6 +36,14 @@ pub fn check(limits: &loom::model::Builder, program: impl Fn() + Send + Sync + '
     println!("{}: {} executions", thread.name().unwrap_or("?"), executions.load(Ordering::Relaxed));
 }
 
+/// The limits of a model that has very many executions: one preemption less than the others have.
+#[cfg(larder_loom)]
+pub fn one_preemption_less() -> loom::model::Builder {
+    let mut limits = loom::model::Builder::new();
+    limits.preemption_bound = limits.preemption_bound.map(|bound| bound.saturating_sub(1));
+    limits
+}
+
 /// Runs `first` and `second` on two threads over a `T` that `prepare` has filled, then `check`.
 ///
 /// Both are spawned: loom does not interleave what happens before the first spawn, so neither may

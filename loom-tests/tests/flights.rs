@@ -7,7 +7,7 @@
 use larder::model::Flying;
 use loom::sync::Arc;
 use loom::thread;
-use loom_tests::two;
+use loom_tests::{one_preemption_less, two};
 
 #[test]
 fn of_two_callers_that_miss_a_key_one_loads() {
@@ -124,7 +124,7 @@ fn a_stale_load_does_not_replace_what_was_inserted() {
 /// The leader's loader does not return.
 #[test]
 fn of_two_waiters_that_give_a_flight_up_one_loads() {
-    loom_tests::model(|| {
+    loom_tests::check(&one_preemption_less(), || {
         let flying = Arc::new(Flying::default());
         flying.write_row(7);
         let led = flying.lead(1);
@@ -143,7 +143,7 @@ fn of_two_waiters_that_give_a_flight_up_one_loads() {
 
 #[test]
 fn a_flight_that_is_given_up_stores_its_value_before_or_not_at_all() {
-    loom_tests::model(|| {
+    loom_tests::check(&one_preemption_less(), || {
         let flying = Arc::new(Flying::default());
         flying.write_row(7);
         let led = flying.lead(1);

@@ -7,7 +7,7 @@
 use larder::model::{FreshMap, Map};
 use loom::sync::Arc;
 use loom::thread;
-use loom_tests::{two, two_within};
+use loom_tests::{one_preemption_less, two, two_within};
 
 #[test]
 fn insert_publishes_its_value() {
@@ -40,10 +40,8 @@ fn the_first_entry_is_found_whole() {
 #[test]
 fn two_first_entries_are_both_in_the_table() {
     // Each thread may make the first segment, which takes many steps.
-    let mut limits = loom::model::Builder::new();
-    limits.preemption_bound = limits.preemption_bound.map(|bound| bound.min(2));
     two_within::<FreshMap, _, _>(
-        &limits,
+        &one_preemption_less(),
         |_| {},
         |map| map.insert_if_absent(0, 10),
         |map| map.insert_if_absent(1, 20),

@@ -41,10 +41,10 @@
 //! thread with the default policy, and not quite twice as long with `sieve`. On two threads insertions with
 //! `sieve` or `lru` are as fast or faster.
 //!
-//! `cargo run --release -p larder-benches --bin compare` measures larder beside other libraries. The
-//! machine was a virtual one with two cores (AMD EPYC, Zen 4) and the system's allocator. Keys and values
-//! were `u64`, the keys had a zipf distribution with exponent 0.99, each library had its defaults, and all
-//! ran in turn in one process. A figure is larder's rate divided by the other's, first with the default
+//! `cargo run --release -p larder-benches --features peers --bin compare` measures larder beside other
+//! libraries. The machine was a virtual one with two cores (AMD EPYC, Zen 4) and the system's allocator. Keys
+//! and values were `u64`, the keys had a zipf distribution with exponent 0.99, each library had its defaults,
+//! and all ran in turn in one process. A figure is larder's rate divided by the other's, first with the default
 //! policy, then with `sieve`. It is the median over the five rounds of a run, and the table gives the least
 //! and the greatest of five runs.
 //!
@@ -72,7 +72,7 @@
 //! entry. It writes tables, plots and all rounds to a folder, with the machine and its load:
 //!
 //! ```text
-//! cargo run --release -p larder-benches --bin report -- --out target/report
+//! cargo run --release -p larder-benches --features peers --bin report -- --out target/report
 //! ```
 //!
 //! # Other figures

@@ -67,8 +67,10 @@ impl<K: CacheKey, V: Value, S: Seed> Contender for Papaya<K, V, S> {
 }
 
 /// dashmap: shards behind read-write locks.
+#[cfg(feature = "peers")]
 pub struct DashMap<K: CacheKey, V: Value, S: Seed>(dashmap::DashMap<K, V, S>);
 
+#[cfg(feature = "peers")]
 impl<K: CacheKey, V: Value, S: Seed> DashMap<K, V, S> {
     /// Builds it; it grows as it is filled.
     pub fn new(hasher: S) -> Self {
@@ -76,6 +78,7 @@ impl<K: CacheKey, V: Value, S: Seed> DashMap<K, V, S> {
     }
 }
 
+#[cfg(feature = "peers")]
 impl<K: CacheKey, V: Value, S: Seed> Contender for DashMap<K, V, S> {
     type Key = K;
     type Value = V;

@@ -1,13 +1,10 @@
 //! Caches that defer the bookkeeping of a hit, or do without a lock for it; each at its defaults.
 
-use std::convert::Infallible;
 use std::hint::black_box;
 use std::sync::Arc;
 
 use foyer_memory::CacheBuilder;
 use mini_moka::sync::ConcurrentCacheExt;
-use quick_cache::UnitWeighter;
-use quick_cache::sync::DefaultLifecycle;
 
 use crate::contender::interface::{CacheKey, Contender, Seed, Value};
 
@@ -56,60 +53,6 @@ impl<K: CacheKey, V: Value, S: Seed> Contender for Moka<K, V, S> {
 
     fn entries(&self) -> Option<usize> {
         Some(self.0.iter().count())
-    }
-}
-
-/// quick_cache: shards behind read-write locks, a variant of S3-FIFO.
-pub struct QuickCache<K: CacheKey, V: Value, S: Seed>(
-    quick_cache::sync::Cache<K, V, UnitWeighter, S>,
-);
-
-impl<K: CacheKey, V: Value, S: Seed> QuickCache<K, V, S> {
-    /// Builds it for `capacity_entries`.
-    pub fn new(capacity_entries: usize, hasher: S) -> Self {
-        Self(quick_cache::sync::Cache::with(
-            capacity_entries,
-            capacity_entries as u64,
-            UnitWeighter,
-            hasher,
-            DefaultLifecycle::default(),
-        ))
-    }
-}
-
-impl<K: CacheKey, V: Value, S: Seed> Contender for QuickCache<K, V, S> {
-    type Key = K;
-    type Value = V;
-
-    #[inline]
-    fn get(&self, key: &K) -> Option<V> {
-        self.0.get(key)
-    }
-
-    #[inline]
-    fn get_or_load(&self, key: &K, load: impl FnOnce() -> V) -> V {
-        match self.0.get_or_insert_with(key, || Ok::<_, Infallible>(load())) {
-            Ok(value) => value,
-            Err(never) => match never {},
-        }
-    }
-
-    #[inline]
-    fn insert(&self, key: K, value: V) {
-        self.0.insert(key, value);
-    }
-
-    #[inline]
-    fn remove(&self, key: &K) {
-        black_box(self.0.remove(key));
-    }
-
-    fn iterate(&self) -> Option<usize> {
-        Some(self.0.iter().map(black_box).count())
-    }
-
-    fn entries(&self) -> Option<usize> {
-        Some(self.0.len())
     }
 }
 

@@ -170,6 +170,7 @@ impl Clients {
     }
 
     /// How many were disconnected because they did not read what other threads had sent them.
+    #[cfg(feature = "http")]
     pub(crate) fn overflowed(&self) -> u64 {
         self.overflowed.load(Ordering::Relaxed)
     }

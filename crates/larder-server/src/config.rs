@@ -18,6 +18,7 @@ pub struct ServerConfig {
     pub address: SocketAddr,
     /// Where the page, the metrics and the probes are served by HTTP. Port 0 takes a free one. Default:
     /// nowhere.
+    #[cfg(feature = "http")]
     pub http_address: Option<SocketAddr>,
     /// Where clients of memcached connect. Default: nowhere.
     pub memcached_address: Option<SocketAddr>,
@@ -67,6 +68,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             address: (Ipv4Addr::LOCALHOST, 6379).into(),
+            #[cfg(feature = "http")]
             http_address: None,
             memcached_address: None,
             threads: thread::available_parallelism().map_or(1, NonZero::get),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use larder::{TimeCounts, TimeHistogram};
+use larder::TimeHistogram;
 
 /// Each bound is twice the one before, from a millisecond to a year.
 static BOUNDS: [Duration; 36] = {
@@ -33,7 +33,8 @@ impl EvictionAges {
     }
 
     /// What was counted so far.
-    pub(crate) fn read(&self) -> TimeCounts {
+    #[cfg(feature = "http")]
+    pub(crate) fn read(&self) -> larder::TimeCounts {
         self.0.read()
     }
 }

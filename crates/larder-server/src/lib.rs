@@ -11,6 +11,7 @@ mod server;
 pub mod drive;
 
 // The doors: HTTP, and the sockets of both protocols.
+#[cfg(feature = "http")]
 mod http;
 mod net;
 

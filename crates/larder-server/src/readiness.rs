@@ -21,7 +21,11 @@ impl Readiness {
     pub(crate) fn stop(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
+}
 
+/// What HTTP alone shows.
+#[cfg(feature = "http")]
+impl Readiness {
     /// Whether the cache is being filled.
     pub(crate) fn is_loading(&self) -> bool {
         self.loading.load(Ordering::Relaxed) > 0

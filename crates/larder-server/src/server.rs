@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::bytes::Bytes;
 use crate::commands::COMMANDS;
 use crate::config::ServerConfig;
+#[cfg(feature = "http")]
 use crate::http::HttpThread;
 use crate::hub::Hub;
 use crate::net::{self, Door, Listening};
@@ -55,6 +56,7 @@ pub struct Server {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    #[cfg(feature = "http")]
     http: Option<HttpThread>,
 }
 
@@ -118,8 +120,10 @@ impl Server {
             shared: Arc::clone(&shared),
             stop,
             threads: Vec::with_capacity(threads),
+            #[cfg(feature = "http")]
             http: None,
         };
+        #[cfg(feature = "http")]
         if let Some(address) = shared.config.http_address {
             server.http = Some(HttpThread::start(address, &shared)?);
         }
@@ -165,6 +169,7 @@ impl Server {
     }
 
     /// Where it serves HTTP, with the port that was taken, if it does.
+    #[cfg(feature = "http")]
     #[must_use]
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.http.as_ref().map(HttpThread::address)
@@ -230,7 +235,10 @@ impl Server {
             let _ = thread.join();
         }
         // The probes are answered until the last client has got its replies.
-        self.http = None;
+        #[cfg(feature = "http")]
+        {
+            self.http = None;
+        }
         #[cfg(unix)]
         if let Some(path) = &self.shared.config.unix_socket {
             let _ = std::fs::remove_file(path);

@@ -61,8 +61,10 @@ impl Shared {
         hub.settings().apply(&config);
         hub.clients().open();
         let store = Store::new(cache, hub, config.databases);
+        #[cfg(feature = "http")]
+        let store = if config.http_address.is_some() { store.with_hot_keys() } else { store };
         Self {
-            store: if config.http_address.is_some() { store.with_hot_keys() } else { store },
+            store,
             stats: ServerStats::new(threads, commands),
             buffers: BufferBudget::new(config.max_buffer_bytes),
             saving: SaveState::new(),

@@ -72,11 +72,13 @@ impl Store {
     }
 
     /// The same store, which counts which keys are read most.
+    #[cfg(feature = "http")]
     pub(crate) fn with_hot_keys(self) -> Self {
         Self { hot_keys: Some(HotKeys::default()), ..self }
     }
 
     /// Which keys are read most, if it counts that.
+    #[cfg(feature = "http")]
     pub(crate) fn hot_keys(&self) -> Option<&HotKeys> {
         self.hot_keys.as_ref()
     }

@@ -4,13 +4,16 @@
 //! It counts requests to the allocator, so the bytes do not depend on the machine; memory that a contender
 //! maps without the allocator is not in them. The times do depend on it.
 
+#[cfg(feature = "peers")]
 use std::hash::RandomState;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use larder::Cache;
-use larder_benches::contender::{Contender, Larder, LruMutex, MiniMoka, Moka, Name, QuickCache};
+use larder_benches::contender::{Contender, Larder, LruMutex, Name, QuickCache};
+#[cfg(feature = "peers")]
+use larder_benches::contender::{MiniMoka, Moka};
 use larder_benches::keys::scramble;
 use larder_benches::report::Table;
 
@@ -79,8 +82,11 @@ fn main() {
     both.measure("quick-cache", |n| {
         QuickCache::<u64, u64, _>::new(n, quick_cache::DefaultHashBuilder::default())
     });
-    both.measure("moka", |n| Moka::<u64, u64, _>::new(n, RandomState::new()));
-    both.measure("mini-moka", |n| MiniMoka::<u64, u64, _>::new(n, RandomState::new()));
+    #[cfg(feature = "peers")]
+    {
+        both.measure("moka", |n| Moka::<u64, u64, _>::new(n, RandomState::new()));
+        both.measure("mini-moka", |n| MiniMoka::<u64, u64, _>::new(n, RandomState::new()));
+    }
     both.measure("lru-mutex", |n| LruMutex::<u64, u64, _>::new(n, lru::DefaultHasher::default()));
     if options.part != Part::Many {
         println!("capacity {}; goal for larder: at most 4096 bytes, 5 µs\n", options.entries);

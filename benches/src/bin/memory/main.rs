@@ -37,26 +37,36 @@ struct Options {
     json: bool,
 }
 
-const ALL: [Name; 20] = [
+const ALL: &[Name] = &[
     Name::Larder,
     Name::LarderS3Fifo,
     Name::LarderSieve,
     Name::LarderLru,
     Name::LarderLfu,
     Name::LarderFifo,
+    #[cfg(feature = "peers")]
     Name::Moka,
     Name::QuickCache,
+    #[cfg(feature = "peers")]
     Name::Foyer,
+    #[cfg(feature = "peers")]
     Name::Tinyufo,
+    #[cfg(feature = "peers")]
     Name::MiniMoka,
+    #[cfg(feature = "peers")]
     Name::Stretto,
+    #[cfg(feature = "peers")]
     Name::Fibre,
+    #[cfg(feature = "peers")]
     Name::SieveCache,
     Name::LruMutex,
     Name::LruSharded,
+    #[cfg(feature = "peers")]
     Name::Cached,
+    #[cfg(feature = "peers")]
     Name::Scc,
     Name::Papaya,
+    #[cfg(feature = "peers")]
     Name::Dashmap,
 ];
 

@@ -57,19 +57,29 @@ fn look(name: Name) -> (RGBColor, Marker) {
         Name::LarderFifo => (RGBColor(190, 80, 40), Square),
         Name::LarderInline => (RGBColor(255, 60, 0), Triangle),
         Name::LarderFifoCounted => (RGBColor(120, 60, 60), X),
+        #[cfg(feature = "peers")]
         Name::Moka => (RGBColor(20, 90, 180), Dot),
+        #[cfg(feature = "peers")]
         Name::MiniMoka => (RGBColor(110, 175, 235), Square),
         Name::QuickCache => (RGBColor(20, 140, 50), Triangle),
+        #[cfg(feature = "peers")]
         Name::Foyer => (RGBColor(135, 85, 40), X),
+        #[cfg(feature = "peers")]
         Name::Tinyufo => (RGBColor(115, 50, 175), Dot),
+        #[cfg(feature = "peers")]
         Name::Stretto => (RGBColor(190, 145, 225), Square),
+        #[cfg(feature = "peers")]
         Name::Fibre => (RGBColor(0, 150, 160), Triangle),
+        #[cfg(feature = "peers")]
         Name::SieveCache => (RGBColor(215, 160, 0), X),
         Name::LruMutex => (RGBColor(150, 150, 150), Dot),
         Name::LruSharded => (RGBColor(70, 70, 70), Square),
+        #[cfg(feature = "peers")]
         Name::Cached => (RGBColor(225, 100, 200), Triangle),
+        #[cfg(feature = "peers")]
         Name::Scc => (RGBColor(150, 195, 50), X),
         Name::Papaya => (RGBColor(60, 60, 235), Square),
+        #[cfg(feature = "peers")]
         Name::Dashmap => (RGBColor(165, 150, 105), Triangle),
     }
 }

@@ -66,6 +66,7 @@ impl HotKeys {
     }
 
     /// The keys that are read most, as they are stored, with their shares of all reads, the largest first.
+    #[cfg(feature = "http")]
     pub(crate) fn top(&self, keys: usize, now: Instant) -> Vec<(Box<[u8]>, f64)> {
         let periods = self.lock(now);
         let mut counts = periods.last.counts.clone();
