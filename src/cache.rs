@@ -107,8 +107,8 @@ pub use ranking::Ranked;
 /// The order of eviction and the bounds are split by hash into
 /// [partitions](crate::Builder::partitions), each with an equal share. For an entry heavier than its
 /// share, a partition borrows weight from the others. With inline maintenance the bounds hold whenever a
-/// call returns. In background mode a partition may exceed its share by a sixteenth of it (at least one
-/// entry, at most 64), and by one entry for each thread that is inserting. A writer that would exceed
+/// call returns. In background mode a partition may exceed its share by an eighth of it (at least one
+/// entry, at most 2,048), and by one entry for each thread that is inserting. A writer that would exceed
 /// that makes room first, or waits for the thread that does so. The excess is evicted within a few
 /// milliseconds; [`run_pending`](Self::run_pending) evicts it at once.
 ///

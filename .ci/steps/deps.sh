@@ -5,7 +5,7 @@
 source .ci/tools.sh
 
 # Before any other build could mend a stale lock file unseen.
-for folder in . fuzz; do
+for folder in . fuzz crates/larder-python; do
     run cargo metadata --locked --format-version 1 --manifest-path "$folder/Cargo.toml" >/dev/null ||
         die "$folder/Cargo.lock is missing or stale: commit the one that cargo makes"
 done
@@ -22,8 +22,10 @@ run python3 .ci/checks/rust_versions.py "$work/metadata.json" larder larder-cli 
 
 if have_tool cargo-deny; then
     run cargo deny --locked check licenses bans sources
-    run cargo deny --locked --manifest-path fuzz/Cargo.toml --config .deny.toml \
-        check licenses bans sources
+    for folder in fuzz crates/larder-python; do
+        run cargo deny --locked --manifest-path "$folder/Cargo.toml" --config .deny.toml \
+            check licenses bans sources
+    done
 else
     skip "licences, bans and sources (no cargo-deny)"
 fi

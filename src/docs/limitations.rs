@@ -7,8 +7,8 @@
 //!   lend. Its insertion visits all of them, and while the entry stays, they hold less. If the loans of
 //!   several such entries would exceed seven eighths of the bound, those of one partition after another
 //!   are called back, and their entries are evicted, however often they are used.
-//! - In background mode a partition may exceed its share by a sixteenth of it, at least one entry and at
-//!   most 64, and by one entry for each thread within an insertion, until maintenance has run.
+//! - In background mode a partition may exceed its share by an eighth of it, at least one entry and at
+//!   most 2,048, and by one entry for each thread within an insertion, until maintenance has run.
 //! - A cache has at most 2^32 buckets, and a partition at most 2^32 entries.
 //!
 //! # Cost

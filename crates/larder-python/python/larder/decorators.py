@@ -1,0 +1,339 @@
+"""Functions that remember their results.
+
+A key is made so that two different calls have different ones: a single `str` or `int` stands for itself; other
+calls are a tuple of the tuple of arguments and, if there are any, the tuple of keywords. A method's key begins
+with a number that stands for the instance, which is therefore not kept alive.
+"""
+
+import asyncio
+import functools
+import inspect
+import itertools
+import threading
+import time
+import types
+import weakref
+from collections import namedtuple
+
+from .cache import Cache
+from .flights import ABANDONED, Flights
+
+CacheInfo = namedtuple("CacheInfo", ["hits", "misses", "maxsize", "currsize"])
+
+_MISSING = object()
+
+
+def _make_key(args, kwargs):
+    if not kwargs:
+        if len(args) == 1:
+            first = args[0]
+            if type(first) is str or type(first) is int:
+                return first
+        return (args,)
+    return (args, tuple(sorted(kwargs.items())))
+
+
+def _make_typed_key(args, kwargs):
+    classes = (*map(type, args), *(type(value) for _, value in sorted(kwargs.items())))
+    return (args, tuple(sorted(kwargs.items())), classes)
+
+
+def _key_maker(key, typed):
+    if key is not None:
+        return lambda args, kwargs: key(*args, **kwargs)
+    return _make_typed_key if typed else _make_key
+
+
+def cached(
+    maxsize=128, *, ttl=None, key=None, typed=False, tags=None, cache=None, policy=None,
+    stale_while_revalidate=0, stale_if_error=0, timer=time.monotonic,
+):
+    """Makes a function, a method or a coroutine function remember its results.
+
+    - `maxsize`: the most results that are kept; None for no bound. `policy` as for `Cache`.
+    - `ttl`: seconds for which a result is used.
+    - `key(*args, **kwargs)`: the key of a call; calls with equal keys share a result.
+    - `typed`: whether 1 and 1.0 are different arguments.
+    - `tags`: a list of strings, or a function of the arguments that returns one, for `Cache.invalidate_tag`.
+    - `cache`: a `Cache` to keep the results in, which several functions may share.
+    - `stale_while_revalidate`: for so many seconds after `ttl`, a result is still returned, while one call in
+      the background renews it.
+    - `stale_if_error`: for so many seconds after `ttl`, it is returned if renewing it raises an `Exception`.
+    - `timer`: the clock of the last two.
+
+    Of several calls with the same key at the same time, threads or coroutines, one runs the function; the
+    others get its result, or what it raised. What a function raises is not remembered. The decorated function
+    has `cache_info()`, `cache_clear()`, `cache_key(*args)`, `invalidate(*args)`, `cache` and `__wrapped__`.
+    """
+    if callable(maxsize) and not isinstance(maxsize, int):
+        return cached()(maxsize)
+    if (stale_while_revalidate or stale_if_error) and ttl is None:
+        raise ValueError("stale_while_revalidate and stale_if_error begin when ttl ends, so they need a ttl")
+
+    def decorate(function):
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{function.__qualname__} is a generator: it can be run once, so it cannot be cached")
+        if isinstance(function, (classmethod, staticmethod)):
+            raise TypeError("put @cached below @classmethod and @staticmethod, next to the function")
+        options = types.SimpleNamespace(
+            maxsize=maxsize, ttl=ttl, key=_key_maker(key, typed), tags=tags, has_own_key=key is not None,
+            typed=typed, policy=policy, while_revalidate=stale_while_revalidate,
+            if_error=stale_if_error, timer=timer,
+        )
+        kind = _CachedCoroutine if inspect.iscoroutinefunction(function) else _CachedFunction
+        return kind(function, options, cache)
+
+    return decorate
+
+
+def lru_cache(maxsize=128, typed=False):
+    """`functools.lru_cache`, except that concurrent calls with the same arguments run the function once."""
+    if callable(maxsize):
+        return cached(128, policy="lru")(maxsize)
+    return cached(maxsize, typed=typed, policy="lru")
+
+
+class _Instances:
+    """Numbers that stand for instances, which are not kept alive, and need not be hashable."""
+
+    def __init__(self):
+        self._numbers = itertools.count(1)
+        self._known = {}
+
+    def number(self, instance):
+        identity = id(instance)
+        known = self._known.get(identity)
+        if known is not None and known[0]() is instance:
+            return known[1]
+        try:
+            reference = weakref.ref(instance, lambda dead: self._forget(identity, dead))
+        except TypeError:
+            name = type(instance).__name__
+            raise TypeError(f"a cached method needs instances with weak references; add __weakref__ to {name}")
+        # Of two threads that are the first to ask, both get the number that was there first.
+        new = (reference, next(self._numbers))
+        known = self._known.setdefault(identity, new)
+        if known[0]() is not instance:
+            self._known[identity] = known = new
+        return known[1]
+
+    def _forget(self, identity, dead):
+        known = self._known.get(identity)
+        if known is not None and known[0] is dead:
+            self._known.pop(identity, None)
+
+
+class _Cached:
+    """What cached functions and coroutine functions share."""
+
+    def __init__(self, function, options, cache):
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._options = options
+        self._is_shared = cache is not None
+        if cache is None:
+            policy = {} if options.policy is None else {"policy": options.policy}
+            cache = Cache(options.maxsize, **policy)
+        self.cache = cache
+        self._get = cache.get
+        self._flights = Flights()
+        self._make_key = options.key
+        self._instances = _Instances()
+        self._is_stale_allowed = bool(options.while_revalidate or options.if_error)
+        self._base = cache.stats() if self._is_shared else {"hits": 0, "misses": 0}
+        self._name = f"{function.__module__}.{function.__qualname__}"
+
+    def __get__(self, instance, owner=None):
+        return self if instance is None else _Bound(self, instance)
+
+    def __reduce__(self):
+        # Found again by its name, like a function.
+        return self.__qualname__
+
+    def __repr__(self):
+        return f"<cached {self._function!r}>"
+
+    def cache_key(self, *args, **kwargs):
+        """The key under which the result of such a call is kept."""
+        key = self._make_key(args, kwargs)
+        return (self._name, key) if self._is_shared and not self._options.has_own_key else key
+
+    def cache_info(self):
+        """Hits and misses of the cache, the bound and the number of results, as `functools.lru_cache` has it."""
+        stats, base = self.cache.stats(), self._base
+        hits, misses = stats["hits"] - base["hits"], stats["misses"] - base["misses"]
+        return CacheInfo(hits, misses, self.cache.capacity, len(self.cache))
+
+    def cache_clear(self):
+        """Forgets all results; also those of other functions with the same `cache`."""
+        self._flights.note_all_changed()
+        self.cache.clear()
+        self._base = self.cache.stats()
+
+    def invalidate(self, *args, **kwargs):
+        """Forgets the result of such a call, also one that is being computed. Returns whether there was one."""
+        return self._invalidate(self.cache_key(*args, **kwargs))
+
+    def cache_parameters(self):
+        """The bound, as `functools.lru_cache` has it."""
+        return {"maxsize": self._options.maxsize, "typed": self._options.typed}
+
+    def _invalidate(self, key):
+        self._flights.note_change(key)
+        return self.cache.remove(key)
+
+    def _find(self, key):
+        """A fresh result that is there, or `ABANDONED`."""
+        kept = self.cache.peek(key, ABANDONED)
+        if kept is ABANDONED or not self._is_stale_allowed:
+            return kept
+        return kept[0] if self._options.timer() <= kept[1] else ABANDONED
+
+    def _store(self, key, value, args, kwargs):
+        options = self._options
+        tags = options.tags(*args, **kwargs) if callable(options.tags) else options.tags
+        if not self._is_stale_allowed:
+            self.cache.set(key, value, options.ttl, tags)
+            return
+        grace = max(options.while_revalidate, options.if_error)
+        self.cache.set(key, (value, options.timer() + options.ttl), options.ttl + grace, tags)
+
+
+class _CachedFunction(_Cached):
+    def __call__(self, *args, **kwargs):
+        key = self.cache_key(*args, **kwargs)
+        return self._call(key, args, kwargs)
+
+    def _call(self, key, args, kwargs):
+        value = self._get(key, _MISSING)
+        if value is _MISSING:
+            return self._load(key, args, kwargs)
+        return value if not self._is_stale_allowed else self._fresh(key, value, args, kwargs)
+
+    def _load(self, key, args, kwargs):
+        load = functools.partial(self._function, *args, **kwargs)
+        find = functools.partial(self._find, key)
+        return self._flights.run(key, find, load, lambda value: self._store(key, value, args, kwargs))
+
+    def _fresh(self, key, kept, args, kwargs):
+        value, fresh_until = kept
+        overdue = self._options.timer() - fresh_until
+        if overdue <= 0:
+            return value
+        if overdue <= self._options.while_revalidate:
+            flight, leads = self._flights.open(key)
+            if leads:
+                self._renew(key, flight, args, kwargs)
+            return value
+        try:
+            return self._load(key, args, kwargs)
+        except Exception:
+            if overdue <= self._options.if_error:
+                return value
+            raise
+
+    def _renew(self, key, flight, args, kwargs):
+        load = functools.partial(self._function, *args, **kwargs)
+
+        def run():
+            flight.leader = threading.get_ident()
+            try:
+                find = functools.partial(self._find, key)
+                self._flights.lead(
+                    key, flight, find, load, lambda value: self._store(key, value, args, kwargs)
+                )
+            except Exception:
+                pass  # The old result serves until its time is over; then the error is raised.
+
+        try:
+            threading.Thread(target=run, name="larder-renew", daemon=True).start()
+        except RuntimeError:
+            # No thread can be started, for instance because the interpreter ends.
+            self._flights.close_and_end(key, flight, ABANDONED, None)
+
+
+class _CachedCoroutine(_Cached):
+    def __init__(self, function, options, cache):
+        super().__init__(function, options, cache)
+        # What `inspect.iscoroutinefunction` and `asyncio.iscoroutinefunction` ask for.
+        if hasattr(inspect, "markcoroutinefunction"):
+            inspect.markcoroutinefunction(self)
+        else:
+            self._is_coroutine = asyncio.coroutines._is_coroutine
+        # Tasks that renew, which the loop does not keep alive.
+        self._tasks = set()
+
+    async def __call__(self, *args, **kwargs):
+        return await self._call(self.cache_key(*args, **kwargs), args, kwargs)
+
+    async def _call(self, key, args, kwargs):
+        value = self._get(key, _MISSING)
+        if value is _MISSING:
+            return await self._load(key, args, kwargs)
+        return value if not self._is_stale_allowed else await self._fresh(key, value, args, kwargs)
+
+    async def _load(self, key, args, kwargs):
+        load = functools.partial(self._function, *args, **kwargs)
+        store = functools.partial(self._store_loaded, key, args, kwargs)
+        return await self._flights.run_async(key, functools.partial(self._find, key), load, store)
+
+    def _store_loaded(self, key, args, kwargs, value):
+        self._store(key, value, args, kwargs)
+
+    async def _fresh(self, key, kept, args, kwargs):
+        value, fresh_until = kept
+        overdue = self._options.timer() - fresh_until
+        if overdue <= 0:
+            return value
+        if overdue <= self._options.while_revalidate:
+            task = asyncio.get_running_loop().create_task(self._renew(key, args, kwargs))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return value
+        try:
+            return await self._load(key, args, kwargs)
+        except Exception:
+            if overdue <= self._options.if_error:
+                return value
+            raise
+
+    async def _renew(self, key, args, kwargs):
+        flight, leads = self._flights.open(key)
+        if not leads:
+            return
+        flight.leader = None
+        load = functools.partial(self._function, *args, **kwargs)
+        store = functools.partial(self._store_loaded, key, args, kwargs)
+        try:
+            await self._flights.lead_async(key, flight, functools.partial(self._find, key), load, store)
+        except Exception:
+            pass  # The old result serves until its time is over; then the error is raised.
+
+
+class _Bound:
+    """A cached method of one instance."""
+
+    __slots__ = ("__self__", "__func__")
+
+    def __init__(self, function, instance):
+        self.__func__ = function
+        self.__self__ = instance
+
+    def __getattr__(self, name):
+        return getattr(self.__func__, name)
+
+    def __repr__(self):
+        return f"<bound {self.__func__!r} of {self.__self__!r}>"
+
+    def __call__(self, *args, **kwargs):
+        return self.__func__._call(self.cache_key(*args, **kwargs), (self.__self__, *args), kwargs)
+
+    def cache_key(self, *args, **kwargs):
+        function = self.__func__
+        if function._options.has_own_key:
+            return function._make_key((self.__self__, *args), kwargs)
+        key = (function._instances.number(self.__self__), function._make_key(args, kwargs))
+        return (function._name, key) if function._is_shared else key
+
+    def invalidate(self, *args, **kwargs):
+        return self.__func__._invalidate(self.cache_key(*args, **kwargs))

@@ -1,0 +1,51 @@
+"""Types of the decorators."""
+
+from typing import Any, Callable, Generic, Hashable, Iterable, NamedTuple, Optional, TypeVar, Union, overload
+
+from .cache import Cache
+
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+class CacheInfo(NamedTuple):
+    hits: int
+    misses: int
+    maxsize: Optional[int]
+    currsize: int
+
+class CachedFunction(Generic[R]):
+    cache: Cache[Any, Any]
+    __wrapped__: Callable[..., R]
+    def __call__(self, *args: Any, **kwargs: Any) -> R: ...
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> CachedFunction[R]: ...
+    @overload
+    def __get__(self, instance: object, owner: Any = None) -> CachedFunction[R]: ...
+    def cache_key(self, *args: Any, **kwargs: Any) -> Hashable: ...
+    def cache_info(self) -> CacheInfo: ...
+    def cache_clear(self) -> None: ...
+    def cache_parameters(self) -> dict[str, Any]: ...
+    def invalidate(self, *args: Any, **kwargs: Any) -> bool: ...
+
+@overload
+def cached(maxsize: Callable[..., R]) -> CachedFunction[R]: ...
+@overload
+def cached(
+    maxsize: Optional[int] = 128,
+    *,
+    ttl: Optional[float] = None,
+    key: Optional[Callable[..., Hashable]] = None,
+    typed: bool = False,
+    tags: Union[Iterable[str], Callable[..., Iterable[str]], None] = None,
+    cache: Optional[Cache[Any, Any]] = None,
+    policy: Optional[str] = None,
+    stale_while_revalidate: float = 0,
+    stale_if_error: float = 0,
+    timer: Callable[[], float] = ...,
+) -> Callable[[Callable[..., R]], CachedFunction[R]]: ...
+@overload
+def lru_cache(maxsize: Callable[..., R]) -> CachedFunction[R]: ...
+@overload
+def lru_cache(
+    maxsize: Optional[int] = 128, typed: bool = False
+) -> Callable[[Callable[..., R]], CachedFunction[R]]: ...

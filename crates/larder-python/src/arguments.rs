@@ -1,0 +1,59 @@
+//! What Python's callers pass: lifetimes, tags and bounds, read as hostile.
+
+use std::time::Duration;
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::types::{PyAnyMethods, PyString};
+use pyo3::{Bound, PyAny, PyResult};
+
+/// The longest lifetime that is not taken for ever, in seconds: 500 years, near what the library can hold.
+const FOR_EVER: f64 = 500.0 * 365.25 * 86400.0;
+
+/// A lifetime in seconds, or as a timedelta. `None` stands for ever.
+///
+/// # Errors
+/// TypeError if it is neither; ValueError if it is not above 0.
+pub(crate) fn lifetime(given: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<Duration>> {
+    if given.is_none() {
+        return Ok(None);
+    }
+    let seconds = match given.extract::<f64>() {
+        Ok(seconds) if !given.is_instance_of::<PyString>() => seconds,
+        _ if given.hasattr("total_seconds")? => given.call_method0("total_seconds")?.extract()?,
+        // An int that is too large for a float.
+        Err(error) if error.is_instance_of::<pyo3::exceptions::PyOverflowError>(given.py()) => {
+            if given.gt(0)? {
+                f64::INFINITY
+            } else {
+                f64::NEG_INFINITY
+            }
+        }
+        _ => {
+            let class = given.get_type();
+            let message = format!("{name} must be seconds or a timedelta, not {class}");
+            return Err(PyTypeError::new_err(message));
+        }
+    };
+    if seconds.is_nan() || seconds <= 0.0 {
+        let message =
+            format!("{name} {seconds} is not above 0; use None for entries that never expire");
+        return Err(PyValueError::new_err(message));
+    }
+    if seconds >= FOR_EVER {
+        return Ok(Some(Duration::MAX));
+    }
+    // At least what the library tells from nothing.
+    Ok(Some(Duration::from_secs_f64(seconds).max(Duration::from_nanos(1))))
+}
+
+/// Tags: an iterable of strings, but not one string.
+///
+/// # Errors
+/// TypeError if it is not.
+pub(crate) fn tags(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+    let Some(given) = given else { return Ok(Vec::new()) };
+    if given.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err("tags must be an iterable of strings, not one string"));
+    }
+    given.try_iter()?.map(|tag| tag?.extract()).collect()
+}

@@ -1,0 +1,296 @@
+"""Objects that misbehave, many threads, forks, the collector, and the end of the interpreter."""
+
+import gc
+import os
+import random
+import subprocess
+import sys
+import threading
+import weakref
+
+import pytest
+
+import larder
+from larder import Cache
+
+
+FORKS = int(os.environ.get("LARDER_FORKS", "40"))
+
+
+class Refused(Exception):
+    """What hostile objects raise."""
+
+
+def run(*targets):
+    failures = []
+
+    def guarded(target):
+        try:
+            target()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(target,)) for target in targets]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize("policy", ["lru", "window_tiny_lfu", "sieve"])
+def test_hostile_objects_from_many_threads(policy):
+    """`__eq__`, `__hash__` and `__del__` raise, re-enter the cache and let other threads run."""
+    cache = Cache(40, policy=policy, listener=lambda key, value, cause: random.random() < 0.05 and cache.get("x"))
+    depth, is_over = threading.local(), threading.Event()
+
+    def disturb(chance):
+        if is_over.is_set() or getattr(depth, "value", 0) > 2:
+            return
+        depth.value = getattr(depth, "value", 0) + 1
+        try:
+            draw = chance.random()
+            if draw < 0.1:
+                raise Refused
+            if draw < 0.3:
+                cache.set(Hostile(chance.randrange(60), chance), Hostile(1, chance))
+            elif draw < 0.5:
+                cache.pop(Hostile(chance.randrange(60), chance), None)
+            elif draw < 0.6:
+                os.sched_yield()
+            elif draw < 0.62:
+                cache.clear()
+        finally:
+            depth.value -= 1
+
+    class Hostile:
+        def __init__(self, number, chance):
+            self.number, self.chance = number, chance
+
+        def __hash__(self):
+            disturb(self.chance)
+            return self.number % 7
+
+        def __eq__(self, other):
+            disturb(self.chance)
+            return self.number == getattr(other, "number", other)
+
+        def __del__(self):
+            # Seldom enough that each object leaves fewer than one behind; otherwise they would go on for ever.
+            try:
+                if self.chance.random() < 0.2:
+                    disturb(self.chance)
+            except Refused:
+                pass
+
+    def work(seed):
+        chance = random.Random(seed)
+
+        def loop():
+            for _ in range(200):
+                key = Hostile(chance.randrange(60), chance) if chance.random() < 0.8 else chance.randrange(7)
+                call = chance.choice([cache.get, cache.remove, cache.add, cache.set, cache.expire])
+                extra = {cache.get: (), cache.remove: ()}.get(call, (5,))
+                try:
+                    call(key, *extra)
+                except Refused:
+                    pass
+
+        return loop
+
+    run(*(work(seed) for seed in range(8)))
+    is_over.set()
+    assert len(cache) <= 40
+    # No two keys are equal.
+    numbers = [getattr(key, "number", key) for key in cache.keys()]
+    assert len(numbers) == len(set(numbers))
+    del numbers
+    cache.clear()
+    assert len(cache) == 0
+
+
+def test_no_update_is_lost():
+    cache, count = Cache(1000), 2000
+
+    def write(name):
+        def loop():
+            for number in range(count):
+                cache[(name, number % 100)] = number
+                assert cache[(name, number % 100)] == number
+
+        return loop
+
+    run(*(write(name) for name in range(8)))
+    assert len(cache) == 800
+    assert all(value >= count - 100 for value in cache.values())
+
+
+def test_an_error_of_a_key_reaches_the_caller_and_changes_nothing():
+    class Key:
+        def __hash__(self):
+            return 1
+
+        def __eq__(self, other):
+            raise Refused
+
+    cache, first = Cache(10), Key()
+    cache[first] = 1
+    for call in (lambda: cache.get(Key()), lambda: cache.set(Key(), 2), lambda: cache.pop(1), lambda: 1 in cache):
+        with pytest.raises(Refused):
+            call()
+    assert cache[first] == 1 and len(cache) == 1
+
+
+def test_a_key_that_changes_the_cache_while_it_is_compared():
+    class Key:
+        def __hash__(self):
+            return 1
+
+        def __eq__(self, other):
+            cache.clear()
+            return self is other
+
+    cache = Cache(10)
+    for _ in range(50):
+        cache[Key()] = 1
+        cache.get(Key())
+    assert len(cache) <= 1
+
+    class Endless(Key):
+        def __eq__(self, other):
+            cache[Endless.__new__(Endless)] = 1
+            return False
+
+        __hash__ = Key.__hash__
+
+    sys.setrecursionlimit(200)
+    try:
+        cache[Endless()] = 1
+        with pytest.raises(RecursionError):
+            cache.get(Endless())
+    finally:
+        sys.setrecursionlimit(1000)
+
+
+def test_a_chain_of_finalizers_does_not_end_on_the_stack():
+    cache, left = Cache(1, policy="lru"), [3000]
+
+    class Link:
+        def __del__(self):
+            left[0] -= 1
+            if left[0] > 0:
+                cache["key"] = Link()
+                cache.remove("key")
+
+    cache["key"] = Link()
+    cache.clear()
+    assert left == [0] and len(cache) == 0
+
+
+def test_the_collector_runs_meanwhile():
+    threshold = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        cache = Cache(50)
+
+        class Node:
+            pass
+
+        def work():
+            for number in range(500):
+                node = Node()
+                node.me, node.cache = node, cache
+                cache[number % 80] = node
+                cache[("k", number % 80)] = [cache]
+
+        run(*[work] * 4)
+    finally:
+        gc.set_threshold(*threshold)
+    reference = weakref.ref(cache)
+    del cache, work
+    gc.collect()
+    assert reference() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_forks_while_threads_write():
+    cache, stop = Cache(100), threading.Event()
+
+    @larder.cached
+    def slow(x):
+        stop.wait()
+        return x
+
+    def write():
+        number = 0
+        while not stop.is_set():
+            number += 1
+            cache[number % 300] = str(number)
+            cache.get((number, "x"))
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    threads.append(threading.Thread(target=slow, args=(1,)))
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(FORKS):
+            child = os.fork()
+            if child == 0:
+                try:
+                    stop.set()
+                    for number in range(50):
+                        cache[number] = number
+                    # The flight of a thread that is not here is not waited for.
+                    is_right = len(cache) <= 100 and slow(1) == 1
+                    os._exit(0 if is_right else 1)
+                finally:
+                    os._exit(2)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+ENDS = {
+    "a cache of the module": "cache = larder.Cache(9); cache['a'] = object()",
+    "a cycle": "cache = larder.Cache(9); cache['a'] = cache",
+    "finalizers": "class A:\n  def __del__(self): cache['b'] = 1\ncache = larder.Cache(9); cache['a'] = A()",
+    "a waiting thread": (
+        "import threading\ncache = larder.Cache(9)\n"
+        "threading.Thread(target=cache.get_or_load, args=('k', threading.Event().wait), daemon=True).start()"
+    ),
+    "a writing thread": (
+        "import threading\ncache = larder.Cache(9)\ndef write():\n  while True: cache[object()] = object()\n"
+        "threading.Thread(target=write, daemon=True).start()"
+    ),
+    "a sweeper": "import larder.pyquickcache as p\nq = p.QuickCache(p.QuickCacheConfig(cleanup_interval=0))",
+    "multiprocessing": (
+        "import multiprocessing as m\ncache = larder.Cache(9)\ncache[1] = 1\n"
+        "if __name__ == '__main__':\n  c = m.get_context('fork').Process(target=cache.get, args=(1,))\n"
+        "  c.start(); c.join(); assert c.exitcode == 0"
+    ),
+}
+
+
+@pytest.mark.parametrize("program", ENDS.values(), ids=ENDS)
+def test_the_interpreter_ends(program):
+    done = subprocess.run(
+        [sys.executable, "-c", "import larder\n" + program], capture_output=True, timeout=100, check=True
+    )
+    assert done.stderr == b""
+
+
+def test_bytes_and_text_are_not_compared():
+    program = "import larder; c = larder.Cache(9); c['a'] = 1; c[('a',)] = 1; assert b'a' not in c and (b'a',) not in c"
+    subprocess.run([sys.executable, "-bb", "-c", program], check=True, timeout=100)
+
+
+def test_a_subinterpreter_is_refused():
+    interpreters = pytest.importorskip("_xxsubinterpreters")
+    identity = interpreters.create()
+    program = "try:\n  import larder\nexcept ImportError as e:\n  assert 'subinterpreter' in str(e)\nelse:\n  assert False"
+    try:
+        interpreters.run_string(identity, program)
+    finally:
+        interpreters.destroy(identity)
