@@ -44,7 +44,7 @@ mod freeing;
 // Runs for the event of the caller alone.
 mod direct;
 
-pub(super) use direct::DirectRun;
+pub(super) use direct::{AfterDirect, DirectRun};
 use freeing::SEAL_PART;
 #[cfg(all(test, not(larder_loom)))]
 pub(super) use freeing::credit_for;
@@ -119,6 +119,8 @@ pub(super) struct Core<K, V> {
     deferred: VecDeque<(u32, Notification<K, V>)>,
     /// Entries that the coming runs may free.
     credit: u64,
+    /// The count of retired entries from which on a direct run advances the epoch.
+    paced_from: u64,
     /// The count of `Counts::freeing` in which batches are taken now.
     phase: usize,
     /// What the current run evicts, if a caller wants to see it.
@@ -210,6 +212,7 @@ impl<K, V> Partition<K, V> {
                 retired: Retired::new(config.batch_entries, batch_weight),
                 deferred: VecDeque::new(),
                 credit: 0,
+                paced_from: 0,
                 phase: 0,
                 victims: None,
             })),

@@ -5,7 +5,7 @@ use crossbeam_utils::Backoff;
 
 use super::Engine;
 use super::finish::Show;
-use super::partition::{Freeing, Partition};
+use super::partition::{AfterDirect, Freeing, Partition};
 use crate::base::cause::RemovalCause;
 use crate::base::hash::KeyHash;
 use crate::base::mode::Maintenance;
@@ -73,8 +73,8 @@ impl<K, V> Engine<K, V> {
             .map(|mut core| partition.run_directly(&mut core, self, event));
         // The lock is free again.
         match outcome {
-            Some(Ok(run)) => self.finish_direct(partition, run),
-            Some(Err(after)) => self.finish(partition, after),
+            Some(AfterDirect::Plain(run)) => self.finish_direct(partition, run),
+            Some(AfterDirect::More(after)) => self.finish(partition, after),
             None => self.push(partition, event),
         }
     }

@@ -21,7 +21,14 @@ const HELPED: usize = 3;
 /// that is of use.
 const HELPED_READS: usize = 8;
 
-/// What a direct run leaves to be done without the lock.
+/// What is left to be done without the lock.
+pub(in crate::engine) enum AfterDirect<'e, K, V> {
+    Plain(DirectRun<K, V>),
+    /// It took more than a plain run of one event.
+    More(AfterUnlock<'e, K, V>),
+}
+
+/// What a plain run of one event leaves.
 pub(in crate::engine) struct DirectRun<K, V> {
     /// Entries that can be freed, taken in `phase`.
     pub(in crate::engine) free: Option<Freeable<K, V>>,
@@ -41,21 +48,20 @@ impl<K, V> Partition<K, V> {
         core.evictor.is_plain() && !self.has_moved()
     }
 
-    /// Applies `event`, which was not pushed, after a few events that wait, and evicts the excess. `Err` if
-    /// it took more than a plain run. Under the lock, if the partition
-    /// [takes direct runs](Self::takes_direct_runs).
+    /// Applies `event`, which was not pushed, after a few events that wait, and evicts the excess. Under the
+    /// lock, if the partition [takes direct runs](Self::takes_direct_runs).
     #[inline]
     pub(in crate::engine) fn run_directly<'e>(
         &self,
         core: &mut Core<K, V>,
         engine: &'e Engine<K, V>,
         event: &Event,
-    ) -> Result<DirectRun<K, V>, AfterUnlock<'e, K, V>> {
+    ) -> AfterDirect<'e, K, V> {
         if self.reads.is_some() {
             self.drain_some_reads(&mut core.evictor, HELPED_READS);
         }
         if self.writes.may_have_some() {
-            return Err(self.run_with_others(core, engine, event));
+            return AfterDirect::More(self.run_with_others(core, engine, event));
         }
         let guard = reclaim::pin();
         let len_before = core.evictor.len();
@@ -65,7 +71,8 @@ impl<K, V> Partition<K, V> {
         drop(guard);
         if let Err(is_applied) = outcome {
             let event = (event, is_applied);
-            return Err(self.run_rest(core, engine, event, len_before, (evictions, retirements)));
+            let done = (evictions, retirements);
+            return AfterDirect::More(self.run_rest(core, engine, event, len_before, done));
         }
         let counts = &self.counts;
         add(&counts.runs, 1);
@@ -77,10 +84,12 @@ impl<K, V> Partition<K, V> {
         }
         let mut free = None;
         if retirements > 0 {
-            let before = counts.retired.load(Ordering::Relaxed);
-            counts.retired.store(before + retirements, Ordering::Relaxed);
-            let pace = engine.pace_entries as u64;
-            is_paced = before % pace + retirements >= pace;
+            let retired = counts.retired.load(Ordering::Relaxed) + retirements;
+            counts.retired.store(retired, Ordering::Relaxed);
+            is_paced = retired >= core.paced_from;
+            if is_paced {
+                core.paced_from = retired + engine.pace_entries as u64;
+            }
             if core.retired.is_time_to_free(self.backlog) {
                 free = self.take_one(core);
             }
@@ -92,7 +101,7 @@ impl<K, V> Partition<K, V> {
         }
         let evictions = i32::try_from(evictions).expect("a run evicts few entries");
         self.writes.adjust_live(event.len_delta() - evictions);
-        Ok(DirectRun {
+        AfterDirect::Plain(DirectRun {
             free,
             phase: core.phase,
             linked,

@@ -12,7 +12,7 @@ impl<K, V> Partition<K, V> {
         self.drain_some_reads(evictor, usize::MAX);
     }
 
-    /// As [`drain_reads`](Self::drain_reads), but for at most `max` hits of each stripe.
+    /// As [`drain_reads`](Self::drain_reads), with at most `max` hits of each stripe.
     #[inline]
     pub(in crate::engine) fn drain_some_reads(&self, evictor: &mut Evictor, max: usize) {
         let Some(reads) = &self.reads else { return };
