@@ -37,8 +37,7 @@
 //! cache idle and before its last check of the counts. So the maintenance thread sees the counts, or the
 //! other thread sees that the cache is idle, or both.
 //!
-//! A direct run has no fence. The last check takes the lock of each partition instead: if the run came before
-//! it, the check sees what the run has left; if it came later, its thread sees that the cache is idle.
+//! A direct run has no fence. The last check takes the lock of each partition instead (`maintainer::is_left`).
 #![forbid(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -61,7 +60,7 @@ use crate::engine::known::KnownKeys;
 use crate::entry::{BroughtForward, Entry};
 use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Listening};
-use crate::maintainer::Attendance;
+use crate::maintainer::{Attendance, is_left};
 use crate::policy::Accesses;
 use crate::reclaim;
 use crate::shadow::Shadow;
@@ -409,10 +408,7 @@ impl<K, V> Engine<K, V> {
         // pairs with the fences before `attendance.notify` (module head).
         sync::fence(Ordering::SeqCst);
         let is_waiting = |partition: &Partition<K, V>| {
-            partition.writes.waiting() > 0
-                || partition.wants_visit()
-                // With the lock, what direct runs have left is seen too (module head).
-                || sync::try_lock(&partition.core).is_none_or(|_core| partition.wants_visit())
+            partition.writes.waiting() > 0 || is_left(&partition.core, || partition.wants_visit())
         };
         self.has_closed_buckets()
             || self.partitions.iter().any(is_waiting)

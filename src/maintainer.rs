@@ -16,7 +16,8 @@
 //! # Orderings
 //! The state is `SeqCst`: the thread stores `IDLE` and then checks the cache's buffers once more; a
 //! writer changes its buffer and then reads the state. As both are `SeqCst`, the thread sees the event
-//! or the writer sees `IDLE`. Model tests: `loom-tests/tests/maintainer.rs`.
+//! or the writer sees `IDLE`. What is left under a lock needs no such order (`is_left`). Model tests:
+//! `loom-tests/tests/maintainer.rs`.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +43,15 @@ pub(crate) trait Maintained: Send + Sync {
     fn has_work(&self) -> bool;
     /// How long it is until another visit is wanted without a notification.
     fn next_timer(&self) -> Option<Duration>;
+}
+
+/// Whether there is work that a holder of `lock` leaves before it releases the lock, and of which it notifies
+/// the thread afterwards, without a fence between the two.
+///
+/// If the holder came first, the lock hands its changes on to this call, or it still has the lock. If it came
+/// later, the lock hands on to it that the cache is idle, which was declared before this call.
+pub(crate) fn is_left<T>(lock: &Mutex<T>, has_work: impl Fn() -> bool) -> bool {
+    has_work() || sync::try_lock(lock).is_none_or(|_held| has_work())
 }
 
 const AWAITED: u8 = 0;

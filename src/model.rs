@@ -14,11 +14,11 @@ use loom::cell::UnsafeCell;
 use loom::thread::Thread;
 
 use crate::base::node_id::NodeId;
-use crate::base::sync::{AtomicUsize, Ordering};
+use crate::base::sync::{self, AtomicUsize, Mutex as LoomMutex, Ordering};
 use crate::buffer::read_buffer::{ReadBuffer, ReadRecord};
 use crate::buffer::write_buffer::{ChangeKind, Event, Popped, SLOTS, WriteBuffer};
 use crate::entry::{Entry, EntryPtr, Owned, dispose};
-use crate::maintainer::{Attendance, Maintained, Maintainer};
+use crate::maintainer::{Attendance, Maintained, Maintainer, is_left};
 use crate::reclaim::pin;
 use crate::table::{AttemptStage, Cursor, Table};
 
@@ -454,6 +454,8 @@ impl MaintainerModel {
             cache: Arc::new(VisitedCache {
                 writes: Writes::default(),
                 applied: AtomicUsize::new(0),
+                left: AtomicUsize::new(0),
+                lock: LoomMutex::new(()),
                 attendance: Attendance::new(),
                 waiter: loom::thread::current(),
             }),
@@ -473,6 +475,9 @@ pub struct CacheModel {
 struct VisitedCache {
     writes: Writes,
     applied: AtomicUsize,
+    /// What direct runs leave to the thread, written under the lock.
+    left: AtomicUsize,
+    lock: LoomMutex<()>,
     attendance: Attendance,
     waiter: Thread,
 }
@@ -484,6 +489,15 @@ impl CacheModel {
             self.cache.writes.push(WriteEvent::Inserted(value)),
             "more events than the model has"
         );
+        self.cache.attendance.notify();
+    }
+
+    /// As a direct run, which leaves garbage.
+    pub fn run_directly(&self) {
+        {
+            let _held = sync::lock(&self.cache.lock);
+            self.cache.left.store(1, Ordering::Relaxed);
+        }
         self.cache.attendance.notify();
     }
 
@@ -506,11 +520,18 @@ impl Maintained for VisitedCache {
             self.applied.fetch_add(1, Ordering::Release);
             self.waiter.unpark();
         }
+        if self.left.load(Ordering::Relaxed) > 0 {
+            let held = sync::lock(&self.lock);
+            self.left.store(0, Ordering::Relaxed);
+            drop(held);
+            self.applied.fetch_add(1, Ordering::Release);
+            self.waiter.unpark();
+        }
         self.has_work()
     }
 
     fn has_work(&self) -> bool {
-        self.writes.waiting() > 0
+        self.writes.waiting() > 0 || is_left(&self.lock, || self.left.load(Ordering::Relaxed) > 0)
     }
 
     fn next_timer(&self) -> Option<Duration> {

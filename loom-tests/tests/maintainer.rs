@@ -31,6 +31,18 @@ fn an_event_wakes_a_thread_that_is_about_to_sleep() {
 }
 
 #[test]
+fn the_thread_never_sleeps_while_a_direct_run_has_left_something() {
+    loom_tests::model(|| {
+        let cache = MaintainerModel::default().register();
+        cache.write(1);
+        cache.await_applied(1);
+        cache.run_directly();
+        cache.await_applied(2);
+        cache.close();
+    });
+}
+
+#[test]
 fn the_thread_never_sleeps_while_events_of_two_writers_wait() {
     loom_tests::model(|| {
         let cache = MaintainerModel::default().register();
