@@ -2,6 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use larder::{Cache, Maintenance, Policy};
 
@@ -37,6 +38,14 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Held by each test: caches of other threads may free what this one has allocated for the process's list of
+/// caches, or the other way round.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Each is built once before it is counted, because the first also makes what belongs to the process.
 fn bytes_of<T>(make: impl Fn() -> T) -> isize {
     drop(make());
@@ -50,6 +59,7 @@ fn bytes_of<T>(make: impl Fn() -> T) -> isize {
 
 #[test]
 fn an_empty_cache_takes_at_most_four_kibibytes() {
+    let _alone = alone();
     let with = |policy: fn() -> Policy| {
         move || Cache::<u64, u64>::builder().capacity(1_000).policy(policy()).build()
     };
@@ -77,6 +87,7 @@ fn an_empty_cache_takes_at_most_four_kibibytes() {
 
 #[test]
 fn caches_that_are_only_read_take_no_more() {
+    let _alone = alone();
     let cache = Cache::<u64, u64>::new(1_000);
     cache.get(&0); // makes what belongs to the thread
     let before = LIVE_BYTES.get();
@@ -105,6 +116,7 @@ fn threads() -> Vec<String> {
 #[test]
 #[cfg(target_os = "linux")]
 fn empty_caches_start_no_thread_and_the_first_insertion_does() {
+    let _alone = alone();
     let has_thread = || threads().iter().any(|name| name.trim() == "larder");
     let caches: Vec<_> = (0..1_000).map(|_| Cache::<u64, u64>::new(1_000)).collect();
     assert!(!has_thread(), "{:?}", threads());

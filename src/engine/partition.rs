@@ -61,7 +61,7 @@ pub(super) struct Partition<K, V> {
     sample: AtomicU32,
     /// Changes with every run of maintenance that took records out of `reads`. Until then no entry needs a
     /// second record.
-    tick: CachePadded<AtomicU32>,
+    tick: Tick,
     /// The most that an entry may weigh without a loan: the partition's share of the bound. Written under
     /// the lock.
     weight_share: AtomicU64,
@@ -81,7 +81,7 @@ pub(super) struct Partition<K, V> {
     /// The number of entries that runs have unlinked from the policy, and that leave the table once the
     /// atomic listener was notified.
     leaving: AtomicUsize,
-    counts: CachePadded<Counts>,
+    counts: Counts,
     pub(super) unpaced: Unpaced,
     /// The ages of evicted entries, if they were asked for.
     ages: Option<Box<TimeHistogram>>,
@@ -89,6 +89,10 @@ pub(super) struct Partition<K, V> {
     /// listener. Written under the lock.
     is_above: AtomicBool,
 }
+
+/// A cache line of its own, since hits read it.
+#[repr(align(64))]
+struct Tick(AtomicU32);
 
 /// Counts an entry as leaving the table, until this is dropped.
 pub(super) struct InFlight<'p>(&'p AtomicUsize);
@@ -197,7 +201,7 @@ impl<K, V> Partition<K, V> {
             key_arrays: SharedKeyArrays::default(),
             sample: AtomicU32::new(evictor.sample().to_raw()),
             // Not 0, which a new entry holds: it would seem to be recorded already.
-            tick: CachePadded::new(AtomicU32::new(1)),
+            tick: Tick(AtomicU32::new(1)),
             weight_share: AtomicU64::new(limits.weight),
             runs_seen: AtomicU64::new(0),
             backlog: config.backlog,
@@ -216,7 +220,7 @@ impl<K, V> Partition<K, V> {
                 phase: 0,
                 victims: None,
             })),
-            counts: CachePadded::default(),
+            counts: Counts::default(),
             unpaced: Unpaced::default(),
             ages: config.counts_ages.then(|| Box::new(TimeHistogram::of_ages())),
         }
@@ -236,7 +240,7 @@ impl<K, V> Partition<K, V> {
 
     #[inline]
     pub(super) fn tick(&self) -> u32 {
-        self.tick.load(Ordering::Relaxed)
+        self.tick.0.load(Ordering::Relaxed)
     }
 
     /// The most that an entry may weigh without a loan.

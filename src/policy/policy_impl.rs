@@ -51,9 +51,10 @@ pub(crate) trait DirectPolicy: EvictionPolicy {
         self.hints().upcoming(count, name);
     }
 
-    /// Names nodes that the same evictions may examine, but will not choose.
+    /// Names nodes that the next evictions may examine, but will hardly choose: up to `count` of each of its
+    /// queues. Says of each whether that may be in the next eviction.
     #[inline(always)]
-    fn name_also_examined(&self, _count: usize, _name: &mut impl FnMut(NodeId)) {}
+    fn name_also_examined(&self, _count: usize, _name: &mut impl FnMut(NodeId, bool)) {}
 
     #[inline(always)]
     fn announce_key(&self, _hash: u64) {}
@@ -144,7 +145,7 @@ impl PolicyImpl {
     }
 
     #[inline]
-    pub(crate) fn also_examined(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+    pub(crate) fn also_examined(&self, count: usize, name: &mut impl FnMut(NodeId, bool)) {
         with_policy!(self, policy => policy.name_also_examined(count, name));
     }
 
@@ -182,7 +183,7 @@ impl DirectPolicy for WindowTinyLfu {
     }
 
     #[inline(always)]
-    fn name_also_examined(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+    fn name_also_examined(&self, count: usize, name: &mut impl FnMut(NodeId, bool)) {
         self.name_also_examined(count, name);
     }
 

@@ -108,7 +108,7 @@ impl WindowTinyLfu {
     }
 
     #[inline]
-    pub(super) fn name_also_examined(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+    pub(super) fn name_also_examined(&self, count: usize, name: &mut impl FnMut(NodeId, bool)) {
         self.segments.also_examined(count, name);
     }
 

@@ -45,7 +45,7 @@ impl Evictor {
         let outcome = catch(|| {
             policy.upcoming(count, &mut |id| named.add(nodes.get(id)));
             victims = named.len;
-            policy.also_examined(count, &mut |id| named.add(nodes.get(id)));
+            policy.also_examined(count.div_ceil(2), &mut |id, _| named.add(nodes.get(id)));
         });
         if let Err(payload) = outcome {
             self.note_panic(payload);

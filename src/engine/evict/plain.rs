@@ -20,6 +20,9 @@ use crate::table::UntypedTable;
 /// In a partition of so many entries nothing is prefetched: they mostly lie in the processor's caches.
 const SMALL: usize = 2048;
 
+/// How far a run looks ahead for entries that evictions only examine.
+const EXAMINED_AHEAD: usize = 6;
+
 /// The most evictions that are prepared at once: one for each event that a run takes out, and one more.
 const MAX_PREPARED: usize = SHARE + 1;
 
@@ -202,9 +205,14 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
             }
             place += 1;
         });
-        self.policy.name_also_examined(1, &mut |id| {
+        self.policy.name_also_examined(EXAMINED_AHEAD, &mut |id, is_next| {
             if let Some(entry) = self.nodes.get(id) {
-                entry.prefetch();
+                if is_next {
+                    // If it was used, that is counted.
+                    self.policy.announce_key(entry.hash().raw());
+                } else {
+                    entry.prefetch();
+                }
             }
         });
     }
@@ -255,7 +263,7 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
                 }
             }
         });
-        self.policy.name_also_examined(count, &mut |id| {
+        self.policy.name_also_examined(count.div_ceil(2), &mut |id, _| {
             if let Some(entry) = self.nodes.get(id) {
                 entry.prefetch();
             }

@@ -29,7 +29,7 @@ impl<K, V> Partition<K, V> {
         }
         evictor.report(&mut accesses);
         if has_records && evictor.needs_ticks() {
-            self.tick.store(self.tick().wrapping_add(1).max(1), Ordering::Relaxed);
+            self.tick.0.store(self.tick().wrapping_add(1).max(1), Ordering::Relaxed);
         }
     }
 

@@ -5,6 +5,9 @@ use crate::base::node_id::NodeId;
 use crate::policy::window_tiny_lfu::word::NodeWord;
 use crate::policy::{Nodes, Segment};
 
+/// The nodes of a segment that the next insertion may examine, as a rule.
+const FIRST: usize = 2;
+
 impl Segments {
     /// Names the nodes that the next `count` insertions will examine: the tail of the window, which
     /// become candidates, and the tail of probation.
@@ -22,17 +25,26 @@ impl Segments {
         }
     }
 
-    /// Names the nodes that those insertions may examine besides: a node that moves to the protected list
-    /// pushes others out of it, unless they were used.
+    /// Names the nodes that those insertions may examine besides, `count` of each segment, and says whether
+    /// they are among the first of it: the tail of probation, since a node there that was used moves to the
+    /// protected segment, and the tail of that, since the node pushes others out of it, unless they were used.
     #[inline]
     pub(in crate::policy::window_tiny_lfu) fn also_examined(
         &self,
         count: usize,
-        name: &mut impl FnMut(NodeId),
+        name: &mut impl FnMut(NodeId, bool),
     ) {
         let protected = &self.queues[SegmentId::Protected as usize];
-        if protected.cost >= self.protected_target {
-            self.links.name_from(protected.list.back(), 4 * count, name);
+        let is_full = protected.cost >= self.protected_target;
+        let probation = &self.queues[SegmentId::Probation as usize];
+        for list in
+            [Some(&probation.list), is_full.then_some(&protected.list)].into_iter().flatten()
+        {
+            let mut named = 0;
+            self.links.name_from(list.back(), count, &mut |id| {
+                name(id, named < FIRST);
+                named += 1;
+            });
         }
     }
 
