@@ -117,6 +117,10 @@ impl<'t> Trial<'t> {
     }
 
     async fn go_wrong(&self, fault: Fault, client: &mut MultiplexedConnection) {
+        // Only a connection can be lost, and after the last loss there may be none yet.
+        if matches!(fault, Fault::Closed | Fault::KilledClients) {
+            until("a connection", async || self.near.stats().is_connected).await;
+        }
         let losses = self.near.stats().losses;
         match fault {
             Fault::Nothing => {}
