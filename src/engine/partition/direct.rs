@@ -60,7 +60,8 @@ impl<K, V> Partition<K, V> {
         if self.reads.is_some() {
             self.drain_some_reads(&mut core.evictor, HELPED_READS);
         }
-        if self.writes.may_have_some() {
+        // If the policy has panicked over a hit, a full run counts that, and has the payload dropped.
+        if self.writes.may_have_some() || core.evictor.has_payloads() {
             return AfterDirect::More(self.run_with_others(core, engine, event));
         }
         let guard = reclaim::pin();
