@@ -324,13 +324,7 @@ impl<K, V> Partition<K, V> {
             let mut run = PlainRun::new(engine.table.untyped(), core.retired.list(), guard);
             applied = core.evictor.apply_plain(events, &mut run);
             let PlainRun { evictions, retirements, .. } = run;
-            done = Done {
-                evictions,
-                evicted_weight: evictions,
-                retirements,
-                retired_weight: retirements,
-                ..done
-            };
+            done = Done::of_plain(evictions, retirements);
         }
         if !is_plain || applied < events.len() || core.evictor.is_above_limits() {
             self.run_full(core, engine, &events[applied..], (due_ns, atomic), guard, &mut done);

@@ -73,6 +73,19 @@ pub(super) struct Done<'e> {
     pub(super) removed: Vec<KeyHash>,
 }
 
+impl Done<'_> {
+    /// What a plain run has done, whose entries weigh one each.
+    pub(super) fn of_plain(evictions: u64, retirements: u64) -> Self {
+        Self {
+            evictions,
+            evicted_weight: evictions,
+            retirements,
+            retired_weight: retirements,
+            ..Self::default()
+        }
+    }
+}
+
 /// When the listener is notified of a removal.
 #[derive(Clone, Copy)]
 enum NotifyAt {

@@ -140,13 +140,7 @@ impl<K, V> Partition<K, V> {
         len_before: usize,
         (evictions, retirements): (u64, u64),
     ) -> AfterUnlock<'e, K, V> {
-        let mut done = Done {
-            evictions,
-            evicted_weight: evictions,
-            retirements,
-            retired_weight: retirements,
-            ..Done::default()
-        };
+        let mut done = Done::of_plain(evictions, retirements);
         let guard = reclaim::pin();
         let rest = [(!is_applied).then_some(*event)];
         self.run_full(core, engine, &rest, (None, None), &guard, &mut done);
