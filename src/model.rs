@@ -135,7 +135,8 @@ impl Map {
     /// Returns the replaced value.
     pub fn upsert(&self, key: u64, value: u64) -> Option<u64> {
         let new = self.keep.entry(key, value);
-        let (new, old) = self.table.upsert_plain(new, KeyHash::from_raw(key), &pin());
+        let place = self.table.place(KeyHash::from_raw(key));
+        let (new, old) = self.table.upsert_plain(new, place, &pin());
         self.keep.keep(new);
         old.map(|old| self.taken(old))
     }

@@ -65,7 +65,7 @@ pub(super) struct Partition<K, V> {
     /// The most that an entry may weigh without a loan: the partition's share of the bound. Written under
     /// the lock.
     weight_share: AtomicU64,
-    /// `Counts::freeing_runs` when the maintenance thread last read it.
+    /// How many runs were allowed to free, when the maintenance thread last read it.
     runs_seen: AtomicU64,
     /// `PartitionConfig::backlog`.
     backlog: u64,
@@ -534,7 +534,8 @@ impl<K, V> Partition<K, V> {
 
     /// Whether other threads ran maintenance that was allowed to free, since the last call.
     pub(super) fn is_attended(&self) -> bool {
-        let runs = self.counts.freeing_runs.load(Ordering::Relaxed);
+        let Counts { freeing_runs, direct_runs, .. } = &self.counts;
+        let runs = freeing_runs.load(Ordering::Relaxed) + direct_runs.load(Ordering::Relaxed);
         self.runs_seen.swap(runs, Ordering::Relaxed) != runs
     }
 
