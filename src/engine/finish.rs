@@ -23,7 +23,7 @@ impl<K, V> Engine<K, V> {
     /// Runs maintenance of a partition unless another thread does.
     pub(super) fn try_run(&self, partition: &Partition<K, V>, freeing: Freeing) -> bool {
         let due_ns = self.due_about_now(partition);
-        let after = match sync::try_lock(&partition.core) {
+        let after = match partition.core.try_lock() {
             Some(mut core) => partition.run(&mut core, self, None, freeing, due_ns),
             None => return false,
         };
@@ -40,7 +40,7 @@ impl<K, V> Engine<K, V> {
         event: Option<Event>,
         due_ns: Option<u64>,
     ) -> AfterUnlock<'e, K, V> {
-        let mut core = sync::lock(&partition.core);
+        let mut core = partition.core.lock();
         partition.run(&mut core, self, event, Freeing::AsRetired, due_ns)
     }
 
@@ -95,7 +95,7 @@ impl<K, V> Engine<K, V> {
             return Some(self.run_locked(partition, None, due_ns));
         }
         // If another thread has the lock, it goes on with the work.
-        let mut core = sync::try_lock(&partition.core)?;
+        let mut core = partition.core.try_lock()?;
         Some(partition.run(&mut core, self, None, Freeing::AsRetired, due_ns))
     }
 

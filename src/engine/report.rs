@@ -68,7 +68,7 @@ impl<K, V> Engine<K, V> {
     /// Applies an event of a plain cache in background mode, or leaves it to the thread that has the lock.
     #[inline]
     fn submit_plain(&self, partition: &Partition<K, V>, event: &Event, guard: Guard) {
-        let core = sync::try_lock(&partition.core);
+        let core = partition.core.try_lock();
         let Some(mut core) = core.filter(|core| partition.takes_direct_runs(core)) else {
             drop(guard);
             return self.push(partition, event);
@@ -162,7 +162,7 @@ impl<K, V> Engine<K, V> {
         // they are not retired yet, and a guard would keep the listener from being notified.
         let guard = self.atomic.is_none().then(reclaim::pin);
         let (after, victims) = {
-            let mut core = sync::lock(&partition.core);
+            let mut core = partition.core.lock();
             core.victims = Some(Vec::new());
             let after = partition.run(&mut core, self, event, Freeing::AsRetired, due_ns);
             (after, core.victims.take().unwrap_or_default())

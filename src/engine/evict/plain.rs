@@ -233,7 +233,8 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     /// Prefetches for the next evictions, each a step further with every run: the node of the fourth, the
     /// entry of the third, which says which its bucket is, the bucket of the second, and the entry with which
     /// the bucket of the next begins, since it leads to the others.
-    #[inline(always)]
+    // Or the call of the policy is not inlined.
+    #[inline(never)]
     fn look_ahead(&self, run: &PlainRun<'_>) {
         let mut place = 0;
         self.policy.name_upcoming(P::EXAMINED + 3, &mut |id| {
