@@ -204,8 +204,8 @@ impl<K, V> Engine<K, V> {
     fn await_push(&self, partition: &Partition<K, V>, event: &Event) {
         let backoff = Backoff::new();
         loop {
-            // Most likely the thread that has the lock has lost its processor. This one sleeps until it
-            // has the lock, and so does not keep the other from going on.
+            // Most likely the thread that has the lock has lost its processor. This one yields until it has
+            // the lock, so the other can go on.
             let due_ns = self.due_about_now(partition);
             self.finish(partition, self.run_locked(partition, None, due_ns));
             if let Ok(waiting) = partition.writes.push(event) {
