@@ -8,6 +8,7 @@
 use super::{AfterUnlock, Core, Freeing, Partition};
 use crate::base::reentrancy::{self, Scope};
 use crate::base::sync::Ordering;
+use crate::buffer::read_buffer::ReadBuffer;
 use crate::buffer::write_buffer::Event;
 use crate::engine::Engine;
 use crate::engine::counts::add;
@@ -58,7 +59,7 @@ impl<K, V> Partition<K, V> {
         guard: &Guard,
         rest: &mut Option<AfterDirect<'e, K, V>>,
     ) -> bool {
-        if self.reads.is_some() {
+        if self.reads.as_ref().is_some_and(ReadBuffer::has_some) {
             self.drain_some_reads(&mut core.evictor, HELPED_READS);
         }
         // If the policy has panicked over a hit, a full run counts that, and has the payload dropped.
