@@ -1,10 +1,10 @@
-//! What direct runs leave behind, if the policy panics.
+//! What direct runs leave behind, if the policy panics or changes its mind.
 
 use std::panic::panic_any;
 use std::sync::{OnceLock, Weak};
 
 use super::*;
-use crate::policy::Room;
+use crate::policy::{Room, Sample};
 
 /// How many payloads a policy has panicked with, and what became of them.
 #[derive(Default)]
@@ -141,4 +141,61 @@ fn no_panic_over_an_event_is_lost_and_no_payload_is_dropped_under_the_lock() {
         check("events that were pushed");
         assert_eq!(test.engine.len(), 2);
     }
+}
+
+/// First in, first out. After a number of insertions it wants another sample.
+struct Narrowing {
+    queue: std::collections::VecDeque<NodeId>,
+    until: usize,
+}
+
+impl EvictionPolicy for Narrowing {
+    fn accesses(&self) -> Accesses {
+        Accesses::Mark { sample: Sample::with_rate(if self.until > 0 { 0.5 } else { 0.25 }) }
+    }
+    fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) {
+        self.until = self.until.saturating_sub(1);
+        self.queue.push_back(id);
+    }
+    fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
+    fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
+    fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
+        self.queue.retain(|known| *known != id);
+    }
+    fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
+        self.queue.pop_front()
+    }
+}
+
+fn sampling(policy: Box<dyn EvictionPolicy>, limits: Limits) -> TestEngine {
+    let accesses = policy.accesses();
+    let evictor = Evictor::new(policy, accesses, limits);
+    let expiry_config = ExpiryConfig::default();
+    let engine = engine_for(accesses, Maintenance::Background, vec![evictor], &expiry_config);
+    TestEngine { engine, accesses: Arc::default() }
+}
+
+fn rate(test: &TestEngine) -> f64 {
+    test.engine.partitions[0].sample().rate()
+}
+
+#[test]
+fn hits_learn_of_a_new_sample_though_all_runs_are_direct() {
+    let limits = Limits { entries: 64, weight: u64::MAX };
+    let test = sampling(Box::new(Narrowing { queue: [].into(), until: 100 }), limits);
+    assert!(rate(&test) > 0.49);
+    for key in 0..1_000 {
+        test.insert(key);
+    }
+    assert!((rate(&test) - 0.25).abs() < 0.01, "{}", rate(&test));
+}
+
+#[test]
+fn hits_use_the_sample_of_a_policy_that_was_resized() {
+    let limits = entries(100).share(0, 1);
+    let policy = Policy::default().instantiate(&entries(100).policy_config(limits));
+    let test = sampling(policy.expect("known"), limits);
+    assert!(rate(&test) > 0.99);
+    test.engine.set_bounds(entries(1_000_000));
+    assert!(rate(&test) < 0.01, "{}: the policy mirrors few of so many", rate(&test));
 }
