@@ -112,6 +112,9 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// The bit of a hash that decides most. A sample of one key in 2^n has those of which this bit and the next
+    /// are zero, n bits in all.
+    pub(crate) const FIRST_BIT: u32 = 16;
     /// The empty sample.
     pub const NONE: Self = Self { below: 0 };
 
@@ -138,15 +141,9 @@ impl Sample {
     pub const fn contains(self, hash: u64) -> bool {
         // The lowest bits are left out: they choose the bucket. The highest bits choose the partition and
         // are alike in each, so they become the lowest here, which hardly count.
-        let bits = (hash >> 16) as u32;
+        let bits = (hash >> Self::FIRST_BIT) as u32;
         // The leading zeros alone rule most keys out, and are cheaper to check.
         bits.trailing_zeros() >= self.below.leading_zeros() && bits.reverse_bits() < self.below
-    }
-
-    /// The bits of a hash that are zero in the whole sample; of other hashes, at most as many as there are in
-    /// the sample have zeros there.
-    pub(crate) const fn outside(self) -> u64 {
-        ((1 << self.below.leading_zeros()) - 1) << 16
     }
 
     pub(crate) const fn to_raw(self) -> u32 {
@@ -345,7 +342,7 @@ impl Policy {
     }
 
     /// Mirrored window-TinyLFU: new entries pass a window and then have to be more useful than the entry
-    /// that would leave for them; miniatures of the policy choose the window's size. The default.
+    /// that would leave for them; miniatures of the policy choose which of its variants does so. The default.
     #[must_use]
     pub fn window_tiny_lfu() -> Self {
         Self::built_in()[5].clone()

@@ -9,6 +9,9 @@
 //!            the victim; candidate and victim duel; the loser leaves, its last use goes to the ghost
 //! ```
 //!
+//! A key that the ghost knows may go to probation at once. When it does, how the segments divide the budget, and where
+//! a marked node of the window goes, depends on which of six *variants* is in force.
+//!
 //! The sources of its parts:
 //! - Window, frequency sketch as admission, segmented main part: W-TinyLFU. Einziger, Friedman,
 //!   Manes: "TinyLFU: A Highly Efficient Cache Admission Policy", ACM ToS 2017; Einziger, Eytan,
@@ -17,7 +20,8 @@
 //!   (Corbató 1968), which S3-FIFO (SOSP 2023) and SIEVE (NSDI 2024) have revived.
 //! - In the duel, the distance between two uses of one key compared with the time since the last use of
 //!   the other: LIRS. Jiang, Zhang, SIGMETRICS 2002; with clocks: CLOCK-Pro, Jiang, Chen, Zhang, ATC 2005.
-//! - The size of the window, chosen by miniatures of the policy itself: see `mirrors`.
+//! - A key that comes back soon passes the window and the duel by: also LIRS.
+//! - The variant in force, chosen by miniatures of the policy itself: see `mirrors`.
 //!
 //! Believed new: a policy that mirrors only itself and gets insertions and first marks alone, and
 //! the rule that a lead of one in frequency counts only together with the shorter distance.
@@ -31,12 +35,13 @@ mod restored;
 mod mirrors;
 mod segments;
 mod word;
+mod variants;
 
-use mirrors::{Mirrors, WINDOWS};
+use mirrors::Mirrors;
 use segments::Segments;
 
-/// Mirrored window-TinyLFU. A hit sets a mark and moves nothing. O(1) amortized; 15 to 25 bytes a
-/// node, and up to 90 KiB for the mirrors, or 200 KiB if only weight is bounded.
+/// Mirrored window-TinyLFU. A hit sets a mark and moves nothing. O(1) amortized; 18 to 30 bytes a
+/// node, and up to 140 KiB for the mirrors, or 270 KiB if only weight is bounded.
 #[derive(Debug)]
 pub struct WindowTinyLfu {
     segments: Segments,
@@ -48,7 +53,7 @@ impl WindowTinyLfu {
     #[must_use]
     pub fn new(config: &PolicyConfig) -> Self {
         let budget = Budget::new(config);
-        Self { segments: Segments::new(budget, WINDOWS[0]), mirrors: Mirrors::new(budget) }
+        Self { segments: Segments::new(budget), mirrors: Mirrors::new(budget) }
     }
 
     /// Plays an access in the mirrors if the key is in their sample.
@@ -59,11 +64,11 @@ impl WindowTinyLfu {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn mirror_sampled<N: Nodes + ?Sized>(&mut self, id: NodeId, hash: u64, nodes: &N) {
-        let current = self.segments.window_percent();
-        if let Some(window) = self.mirrors.access(hash, nodes.weight(id), current) {
-            self.segments.set_window(window);
+        let current = self.segments.variant();
+        if let Some(better) = self.mirrors.access(hash, nodes.weight(id), current) {
+            self.segments.set_variant(better);
         }
     }
 
@@ -73,26 +78,14 @@ impl WindowTinyLfu {
         let hash = nodes.hash(id);
         self.mirror(id, hash, nodes);
         self.segments.insert(id, hash, nodes);
-        if self.mirrors.has_waiting() {
-            self.step_mirrors();
-        }
         self.mirrors.adapt(&self.segments);
-    }
-
-    #[inline(never)]
-    fn step_mirrors(&mut self) {
-        if let Some(window) = self.mirrors.step(self.segments.window_percent()) {
-            self.segments.set_window(window);
-        }
     }
 
     #[inline]
     pub(super) fn remove<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         let hash = nodes.hash(id);
-        if !self.mirrors.lack(hash)
-            && let Some(window) = self.mirrors.remove(hash, self.segments.window_percent())
-        {
-            self.segments.set_window(window);
+        if !self.mirrors.lack(hash) {
+            self.mirrors.remove(hash);
         }
         self.segments.remove(id, nodes);
     }

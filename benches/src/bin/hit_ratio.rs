@@ -2,7 +2,8 @@
 //!
 //! Replays each trace at each of its capacities, read-through: get, and insert on a miss. Prints
 //! the results beside the reference ratios of the folder of traces. If the reference has the same
-//! policy, the difference shows whether ours is correct.
+//! policy, the difference shows whether ours is correct. Otherwise the summary shows the means, how often
+//! ours has won against each reference, and where it is furthest behind.
 
 #![forbid(unsafe_code)]
 
@@ -39,9 +40,10 @@ struct Options {
     /// Threads that replay a trace together, each taking the next request
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// Seed of the hasher, which partitions and policies that remember keys by hash depend on
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// Seeds of the hasher, which partitions and policies that sample or remember keys by hash depend on. With
+    /// several, a row has the means over them
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    seeds: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -74,8 +76,10 @@ struct Row {
     trace: String,
     is_synthetic: bool,
     capacity_entries: usize,
-    /// One for each requested policy.
+    /// For each requested policy, the mean over the seeds.
     ours: Vec<f64>,
+    /// For each requested policy, one for each seed.
+    by_seed: Vec<Vec<f64>>,
     /// One for each column of the reference; empty if the reference has no such row.
     references: Vec<f64>,
 }
@@ -104,6 +108,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     })?;
     println!("{}", render_rows(options, &reference, &rows));
     println!("{}", render_means(options, &reference, &rows));
+    println!("{}", render_contests(options, &reference, &rows));
     Ok(())
 }
 
@@ -117,14 +122,19 @@ fn replay_all(
     eprintln!("{}: {} requests", trace.name, trace.keys.len());
     for &capacity_entries in &trace.capacities_entries {
         let replays = options.policies.iter().map(|&policy| {
-            let cache = build(options, policy, capacity_entries)?;
-            Ok(100.0 * replay(&cache, &trace.keys, options.threads))
+            let seeds = options.seeds.iter().map(|&seed| {
+                let cache = build(options, policy, capacity_entries, seed)?;
+                Ok(100.0 * replay(&cache, &trace.keys, options.threads))
+            });
+            seeds.collect()
         });
+        let by_seed: Vec<Vec<f64>> = replays.collect::<Result<_, BuildError>>()?;
         rows.push(Row {
             trace: trace.name.clone(),
             is_synthetic: trace.is_synthetic(),
             capacity_entries,
-            ours: replays.collect::<Result<_, BuildError>>()?,
+            ours: by_seed.iter().map(|ratios| mean(ratios)).collect(),
+            by_seed,
             references: reference
                 .row(&trace.name, capacity_entries)
                 .map_or_else(Vec::new, <[f64]>::to_vec),
@@ -137,12 +147,13 @@ fn build(
     options: &Options,
     policy: PolicyArg,
     capacity_entries: usize,
+    seed: u64,
 ) -> Result<Cache<u32, u32, SameHasher>, BuildError> {
     let maintenance = match options.maintenance {
         MaintenanceArg::Inline => Maintenance::Inline,
         MaintenanceArg::Background => Maintenance::Background,
     };
-    let hasher = SameHasher::with_seeds(options.seed, 0, 0, 0);
+    let hasher = SameHasher::with_seeds(seed, 0, 0, 0);
     let builder = Cache::builder().hasher(hasher);
     let mut builder = builder.capacity(capacity_entries).maintenance(maintenance);
     if options.partitions > 0 {
@@ -240,10 +251,57 @@ fn render_means(options: &Options, reference: &Reference, rows: &[Row]) -> Strin
     };
     for (index, policy) in options.policies.iter().enumerate() {
         line(format!("larder {policy}"), &|row| row.ours[index]);
+        if options.seeds.len() > 1 {
+            for (at, seed) in options.seeds.iter().enumerate() {
+                line(format!("larder {policy}, seed {seed}"), &|row| row.by_seed[index][at]);
+            }
+        }
     }
     for (index, name) in reference.columns.iter().enumerate() {
         line(name.clone(), &|row| row.references[index]);
     }
     let count = |is_synthetic| rows.iter().filter(|row| row.is_synthetic == is_synthetic).count();
     format!("{} real rows, {} synthetic\n{}", count(false), count(true), table.render())
+}
+
+/// By how many points a ratio has to be better to count as won.
+const MARGIN: f64 = 0.1;
+/// The peers of which a row's better one is what the worst rows are behind.
+const YARDSTICKS: [&str; 2] = ["lru", "caffeine-head"];
+/// How many of the worst rows are shown.
+const WORST: usize = 8;
+
+/// How many rows each policy has won and lost against each reference, and those in which it is furthest behind
+/// the better one of the yardsticks.
+fn render_contests(options: &Options, reference: &Reference, rows: &[Row]) -> String {
+    let rows: Vec<&Row> = rows.iter().filter(|row| !row.references.is_empty()).collect();
+    let headings = options.policies.iter().map(|policy| format!("larder {policy}, won : lost"));
+    let mut table = Table::new(std::iter::once("against".to_owned()).chain(headings));
+    for (column, name) in reference.columns.iter().enumerate() {
+        let contests = (0..options.policies.len()).map(|index| {
+            let count = |is_so: &dyn Fn(f64) -> bool| {
+                rows.iter().filter(|row| is_so(row.ours[index] - row.references[column])).count()
+            };
+            format!("{} : {}", count(&|lead| lead > MARGIN), count(&|lead| lead < -MARGIN))
+        });
+        table.row(std::iter::once(name.clone()).chain(contests).collect());
+    }
+    let mut text = table.render();
+    let columns: Vec<usize> = YARDSTICKS.iter().filter_map(|name| reference.column(name)).collect();
+    for (index, policy) in options.policies.iter().enumerate() {
+        let behind = |row: &Row| {
+            let best = columns.iter().map(|column| row.references[*column]).fold(0.0, f64::max);
+            row.ours[index] - best
+        };
+        let mut worst = rows.clone();
+        worst.sort_by(|one, other| behind(one).total_cmp(&behind(other)));
+        // Writing to a `String` cannot fail.
+        let _ =
+            writeln!(text, "\n{policy} against the better one of {}:", YARDSTICKS.join(" and "));
+        for row in worst.into_iter().take(WORST) {
+            let (name, capacity) = (&row.trace, row.capacity_entries);
+            let _ = writeln!(text, "{:+.2}  {name}@{capacity}", behind(row));
+        }
+    }
+    text
 }

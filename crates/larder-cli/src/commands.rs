@@ -16,7 +16,7 @@ use crate::plot::{self, Panel, miss_ratio_curves};
 use crate::replay::{ReplayOptions, check, replay};
 use crate::report::{
     Replay, ReplayReport, Rows, SimulateReport, Simulation, TraceInfo, TraceReplay,
-    TraceSimulation, csv, info_table, replay_table, simulation_table,
+    TraceSimulation, csv, info_table, replay_table, simulation_table, summary_table,
 };
 use crate::simulate::{SimPolicy, SimulateOptions, simulate};
 use crate::snapshot;
@@ -172,6 +172,11 @@ fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandErr
         let keys = Keys::new(pattern, args.generated.requests, args.generated.seed)?;
         show(Trace::of_keys(name, keys, files.read_options().max_requests)?)?;
     }
+    if output == OutputFormat::Table
+        && let Some(table) = summary_table(&report.traces)
+    {
+        print(&format!("{table}\n"))?;
+    }
     print_report(&report, output, || report.footer())?;
     args.output.plot.draw(report.traces.iter().map(TraceSimulation::panel))
 }
@@ -185,9 +190,9 @@ fn simulate_trace(
     let info = TraceInfo::of(trace);
     let footprint = footprint(&info, options.weights)?;
     let capacities = resolve_all(&args.run.capacities(args.output.is_plotted()), footprint);
-    let cells = capacities.len() * policies.len();
+    let runs: u64 = policies.iter().map(|policy| u64::from(options.runs(policy))).sum();
     let is_shown = args.output.shows_progress();
-    let progress = progress_bar(is_shown, cells as u64 * info.requests);
+    let progress = progress_bar(is_shown, capacities.len() as u64 * runs * info.requests);
     let cells = simulate(trace, policies, &capacities, options, &progress)?;
     progress.finish_and_clear();
     let sizes = trace.sizes_bytes.iter().flatten();

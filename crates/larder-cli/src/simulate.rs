@@ -112,8 +112,18 @@ impl SimPolicy {
 pub(crate) struct SimulateOptions {
     pub(crate) threads: usize,
     pub(crate) weights: Weights,
-    /// The seed of the keys' hashes, which policies use as random bits.
+    /// The first seed of the keys' hashes, which policies use as random bits.
     pub(crate) seed: u64,
+    /// How many seeds there are, one after the other. A policy of the library is simulated with each of them,
+    /// and the hits of a cell are the mean.
+    pub(crate) seeds: u16,
+}
+
+impl SimulateOptions {
+    /// How often a policy is simulated at each capacity.
+    pub(crate) fn runs(&self, policy: &SimPolicy) -> u16 {
+        if matches!(policy, SimPolicy::Library(_)) { self.seeds.max(1) } else { 1 }
+    }
 }
 
 /// The result of one policy at one capacity.
@@ -131,7 +141,7 @@ pub(crate) struct Cell {
 }
 
 /// Simulates every policy at every capacity; returns the cells ordered by capacity, then by policy.
-/// Advances `progress` by one step for each request of each cell.
+/// Advances `progress` by one step for each request of each run of a cell.
 pub(crate) fn simulate(
     trace: &Trace,
     policies: &[SimPolicy],
@@ -183,33 +193,15 @@ impl Grid<'_> {
         let started = Instant::now();
         let (hits, hit_bytes) = match policy {
             SimPolicy::Library(policy) => {
-                let config = match self.options.weights {
-                    Weights::Entries => PolicyConfig::new(
-                        Some(usize::try_from(capacity).unwrap_or(usize::MAX)),
-                        None,
-                    ),
-                    Weights::Bytes => PolicyConfig::new(None, Some(capacity)),
-                };
-                let mut cache = Simulator::new(policy, config).map_err(|source| {
-                    ReplayError::Build { policy: policy.name().to_owned(), source }
-                })?;
-                let seed = self.options.seed;
-                match &self.trace.lifetimes {
-                    None => self.run(|_, key, weight| cache.request(hash(key, seed), weight)),
-                    Some(lifetimes) => {
-                        let mut deadlines = Deadlines::new(lifetimes, self.trace.distinct_keys);
-                        self.run(|at, key, weight| {
-                            deadlines.due(at, |key| {
-                                cache.remove(hash(key, seed));
-                            });
-                            let is_hit = cache.request(hash(key, seed), weight);
-                            if !is_hit {
-                                deadlines.set(at, key);
-                            }
-                            is_hit
-                        })
-                    }
+                let seeds = u64::from(self.options.seeds.max(1));
+                let (mut hits, mut hit_bytes) = (0, None);
+                for number in 0..seeds {
+                    let seed = self.options.seed.wrapping_add(number);
+                    let (some, bytes) = self.run_library(policy, capacity, seed)?;
+                    hits += some;
+                    hit_bytes = bytes.map(|bytes| bytes + hit_bytes.unwrap_or(0));
                 }
+                (hits / seeds, hit_bytes.map(|bytes| bytes / seeds))
             }
             SimPolicy::Published(published) => {
                 let mut cache: Box<dyn ReferencePolicy> = published.build(self.trace, capacity);
@@ -245,7 +237,40 @@ impl Grid<'_> {
             capacity,
             hits,
             hit_bytes,
-            elapsed: started.elapsed(),
+            elapsed: started.elapsed() / u32::from(self.options.runs(policy)),
+        })
+    }
+
+    /// Runs a policy of the library once; returns the same as [`run`](Self::run).
+    fn run_library(
+        &self,
+        policy: &Policy,
+        capacity: u64,
+        seed: u64,
+    ) -> Result<(u64, Option<u64>), ReplayError> {
+        let config = match self.options.weights {
+            Weights::Entries => {
+                PolicyConfig::new(Some(usize::try_from(capacity).unwrap_or(usize::MAX)), None)
+            }
+            Weights::Bytes => PolicyConfig::new(None, Some(capacity)),
+        };
+        let mut cache = Simulator::new(policy, config)
+            .map_err(|source| ReplayError::Build { policy: policy.name().to_owned(), source })?;
+        Ok(match &self.trace.lifetimes {
+            None => self.run(|_, key, weight| cache.request(hash(key, seed), weight)),
+            Some(lifetimes) => {
+                let mut deadlines = Deadlines::new(lifetimes, self.trace.distinct_keys);
+                self.run(|at, key, weight| {
+                    deadlines.due(at, |key| {
+                        cache.remove(hash(key, seed));
+                    });
+                    let is_hit = cache.request(hash(key, seed), weight);
+                    if !is_hit {
+                        deadlines.set(at, key);
+                    }
+                    is_hit
+                })
+            }
         })
     }
 
@@ -340,7 +365,7 @@ mod tests {
     use super::*;
 
     const OPTIONS: SimulateOptions =
-        SimulateOptions { threads: 1, weights: Weights::Entries, seed: 1 };
+        SimulateOptions { threads: 1, weights: Weights::Entries, seed: 1, seeds: 1 };
 
     fn random_trace(seed: u64, keys: u64, length: usize, has_sizes: bool) -> Trace {
         let mut trace = Trace::random(seed, keys, length);
@@ -420,6 +445,22 @@ mod tests {
         for threads in [2, 3, 100] {
             assert_eq!(figures(threads), alone);
         }
+    }
+
+    #[test]
+    fn several_seeds_give_the_mean_of_each() {
+        let trace = random_trace(7, 500, 5_000, true);
+        let policies = ["window_tiny_lfu", "ref-lru"].map(|name| SimPolicy::named(name).unwrap());
+        let hits = |seed, seeds| {
+            let options = SimulateOptions { seed, seeds, ..OPTIONS };
+            let progress = ProgressBar::hidden();
+            let cells = simulate(&trace, &policies, &[100], &options, &progress).unwrap();
+            assert_eq!(progress.position(), 5_000 * u64::from(seeds + 1));
+            [cells[0].hits, cells[1].hits]
+        };
+        let each = [8, 9, 10].map(|seed| hits(seed, 1)[0]);
+        assert!(each[0] != each[1] || each[1] != each[2], "the policy samples keys by hash");
+        assert_eq!(hits(8, 3), [each.iter().sum::<u64>() / 3, hits(8, 1)[1]]);
     }
 
     #[test]

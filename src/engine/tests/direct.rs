@@ -192,8 +192,8 @@ fn hits_learn_of_a_new_sample_though_all_runs_are_direct() {
 
 #[test]
 fn hits_use_the_sample_of_a_policy_that_was_resized() {
-    let limits = entries(100).share(0, 1);
-    let policy = Policy::default().instantiate(&entries(100).policy_config(limits));
+    let limits = entries(50).share(0, 1);
+    let policy = Policy::default().instantiate(&entries(50).policy_config(limits));
     let test = sampling(policy.expect("known"), limits);
     assert!(rate(&test) > 0.99);
     test.engine.set_bounds(entries(1_000_000));

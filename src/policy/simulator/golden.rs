@@ -283,16 +283,16 @@ mod goldens {
     #[test]
     fn window_tiny_lfu() {
         assert_golden(&Policy::window_tiny_lfu(), [
-            (60, 0x0404b217be8cb320),
-            (587, 0x43574817fdb46b2a),
-            (1890, 0xebdf7ab5e682e3ef),
-            (2171, 0x1b0691d245b17464),
-            (2781, 0xd53e1c9be7720248),
-            (1161, 0xb7484c1f3076e794),
-            (2077, 0xff55a1dc26542a1d),
-            (1588, 0x5d87c6c06e2d278b),
-            (5416, 0x4e719b21c1fb92f2),
-            (5609, 0x1452b9ba570f3d7c),
+            (60, 0xa37b0778128cb320),
+            (574, 0xe4138b2a021cf05d),
+            (1671, 0x546e2bf475c49d0a),
+            (2037, 0x37ab59f669fd1b7b),
+            (2975, 0x33404f195b33e3a6),
+            (1136, 0x3501748642cadef3),
+            (2082, 0x8d03b05774b444db),
+            (1812, 0x4bdb8b33261b1e8a),
+            (5604, 0x4889ea0cd23df4b8),
+            (5669, 0x00446dd8e121a376),
         ]);
     }
 }

@@ -1,11 +1,13 @@
-//! Miniature copies of the policy, one for each size of the window, which find out which size is best.
+//! Miniature copies of the policy, one for each variant, which find out which variant is best.
 //!
 //! Each mirror plays the accesses to a sample of the keys, with the sample's part of the budget: keys
 //! only, no values. All mirrors get the same accesses at the same time, so their hits can be compared;
 //! the hits of one cache at two times cannot.
 //!
-//! An access is not played at once: each insertion plays one mirror for the oldest access that waits, so that
-//! no insertion takes much longer than others.
+//! The mirrors share what can be shared: the keys are looked up once for all of them, they have one sketch,
+//! which counts the accesses of the sample as the real one does, one ghost of the keys that no mirror holds any
+//! more, and one clock, which counts their misses. An access to a key that all of them hold sets marks and
+//! touches nothing else.
 //!
 //! Miniature simulation: Waldspurger, Saemundsson, Ahmad, Park: "Cache Modeling and Optimization
 //! using Miniature Simulations", ATC 2017. Sampling by hash, and lowering the rate as the number of
@@ -13,227 +15,118 @@
 //! FAST 2015. A sample that decides for all keys: set dueling (Qureshi, Jaleel, Patt, Steely, Emer:
 //! "Adaptive Insertion Policies for High Performance Caching", ISCA 2007).
 
-use std::collections::VecDeque;
-
-use super::segments::Segments;
-use crate::base::node_id::NodeId;
+use crate::policy::Sample;
 use crate::policy::budget::Budget;
-use crate::policy::node_table::NodeTable;
-use crate::policy::{Nodes, Sample};
+use crate::policy::ghost::Ghost;
+use crate::policy::sketch::{KeyBits, Sketch};
 
-/// The sizes of the window that are compared, in percent of the budget.
-pub(super) const WINDOWS: [u64; 4] = [1, 10, 35, 100];
-/// The most entries of a mirror, if entries are bounded. It mirrors all keys of a smaller cache.
+use super::segments::{Segments, TICKS};
+use super::variants::VARIANTS;
+use super::word::{MissClock, UNKNOWN};
+
+mod mirror;
+mod keys;
+
+use keys::{MirroredKey, MirroredKeys};
+use mirror::{Mirror, Moment};
+
+const MIRRORS: usize = VARIANTS.len();
+/// All mirrors, as bits.
+const ALL: u8 = (1 << MIRRORS) - 1;
+/// The most entries of a mirror, if entries are bounded.
 const ENTRIES: u64 = 256;
-/// The most accesses that wait to be played.
-const MAX_WAITING: usize = 8;
-/// The fewest accesses after which windows are compared.
+/// The most entries of a policy whose mirrors hear all keys. Those of a larger one hear the less the more it holds,
+/// or they would cost more than the policy, until they hear one key in `LEAST_ONE_IN`.
+const FULLY_MIRRORED: u64 = 64;
+const LEAST_ONE_IN: u64 = 8;
+/// The fewest accesses after which variants are compared.
 const MIN_ROUND: u64 = 8;
-/// By how many standard deviations another window has to be better. If two windows are equally good, each
-/// access in which their mirrors differ is a toss of a coin (the test of McNemar 1947). So the other window
+/// By how many standard deviations another variant has to be better. If two variants are equally good, each
+/// access in which their mirrors differ is a toss of a coin (the test of McNemar 1947). So the other variant
 /// has to have more than the square of this more hits.
-const DEVIATIONS: f64 = 2.0;
+const DEVIATIONS: f32 = 2.0;
 /// The weight of an access in the next comparison.
-const DECAY: f64 = 0.8;
-/// The first rounds, after which nothing is compared: the hits of a cold mirror show how fast it warms up,
-/// and there the large windows always win.
-const COLD_ROUNDS: u32 = 4;
-
-/// The part of the keys that is in the sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rate {
-    part: u64,
-    of: u64,
-}
+const DECAY: f32 = 0.8;
+/// A key that a mirror has evicted is known to it for so many ticks after its last use, unless no mirror
+/// holds it.
+const KNOWN_TICKS: u16 = 96;
 
 #[derive(Debug)]
 pub(super) struct Mirrors {
-    rate: Rate,
-    sample: Sample,
-    /// Bits that are zero in all hashes of the sample, and in few others.
+    /// One key in so many, a power of two, is in the sample.
+    one_in: u64,
+    /// Bits that are zero in all hashes of the sample, and in no others.
     outside: u64,
     /// The budget of a mirror.
     budget: Budget,
-    /// One for each of `WINDOWS`, made for the first access to a key of the sample.
-    mirrors: Option<Box<[Mirror; WINDOWS.len()]>>,
-    /// Accesses that are still to be played, the oldest first.
-    waiting: VecDeque<Access>,
-    /// How many mirrors have played the oldest, and in which of them it was a hit, as a bit for each.
-    played: usize,
-    outcome: usize,
-    /// How many accesses had which outcome: an index has a bit for each mirror, which is set for a hit.
-    outcomes: [f64; 1 << WINDOWS.len()],
-    /// Accesses since the last comparison.
-    accesses: u64,
-    /// Rounds left before windows are compared.
-    cold_rounds: u32,
-}
-
-/// An access to a key of the sample.
-#[derive(Clone, Copy, Debug)]
-struct Access {
-    hash: u64,
-    weight: u32,
+    /// Made for the first access to a key of the sample.
+    state: Option<Box<State>>,
 }
 
 #[derive(Debug)]
-struct Mirror {
-    segments: Segments,
-    nodes: NodeTable<false>,
+struct State {
+    mirrors: [Mirror; MIRRORS],
+    keys: MirroredKeys,
+    sketch: Sketch,
+    ghost: Ghost,
+    budget: Budget,
+    clock: MissClock,
+    /// How many accesses hit in one mirror and missed in another.
+    wins: [[f32; MIRRORS]; MIRRORS],
+    /// Accesses since the last comparison.
+    accesses: u64,
 }
 
-impl Rate {
-    /// The initial rate for a budget, before it is known how many entries the cache will hold.
-    fn of(budget: Budget) -> Self {
-        if budget.counts_entries() && budget.total > ENTRIES {
-            Self { part: ENTRIES, of: budget.total }
-        } else {
-            Self { part: 1, of: 1 }
-        }
-    }
-
-    fn sample(self) -> Sample {
-        #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
-        Sample::with_rate(self.part as f64 / self.of as f64)
-    }
-
-    fn budget(self, whole: Budget) -> Budget {
-        whole.part(self.part, self.of)
-    }
+/// One key in how many is in the sample, for a policy that holds so many entries.
+fn one_in(entries: u64) -> u64 {
+    let by_cost = entries.div_ceil(FULLY_MIRRORED).min(LEAST_ONE_IN);
+    entries.div_ceil(ENTRIES).max(by_cost).next_power_of_two()
 }
 
 impl Mirrors {
     /// Mirrors of an instance with that budget.
     pub(super) fn new(budget: Budget) -> Self {
-        let rate = Rate::of(budget);
-        Self {
-            rate,
-            sample: rate.sample(),
-            outside: rate.sample().outside(),
-            budget: rate.budget(budget),
-            mirrors: None,
-            waiting: VecDeque::new(),
-            played: 0,
-            outcome: 0,
-            outcomes: [0.0; 1 << WINDOWS.len()],
-            accesses: 0,
-            cold_rounds: COLD_ROUNDS,
-        }
+        // If entries are not bounded, it is not known yet how many there will be.
+        let one_in = if budget.counts_entries() { one_in(budget.total) } else { 1 };
+        let mut mirrors = Self { one_in, outside: 0, budget, state: None };
+        mirrors.set_rate(one_in, budget);
+        mirrors
+    }
+
+    fn set_rate(&mut self, one_in: u64, whole: Budget) {
+        self.one_in = one_in;
+        self.outside = (one_in - 1) << Sample::FIRST_BIT;
+        self.budget = whole.part(1, one_in);
     }
 
     pub(super) fn sample(&self) -> Sample {
-        self.sample
+        #[expect(clippy::cast_precision_loss, reason = "a power of two")]
+        Sample::with_rate(1.0 / self.one_in as f64)
     }
 
-    /// Whether the key of that hash is surely not in the sample, as most are not.
+    /// Whether the key of that hash is not in the sample, as most are not.
     #[inline]
     pub(super) fn lack(&self, hash: u64) -> bool {
         hash & self.outside != 0
     }
 
-    /// Notes an access to a key, if it is in the sample. If too many wait, it plays the oldest. Returns a better
-    /// window than `current`, in percent, if a comparison is due and finds one.
-    pub(super) fn access(&mut self, hash: u64, weight: u32, current: u64) -> Option<u64> {
-        if !self.sample.contains(hash) {
-            return None;
-        }
-        self.waiting.push_back(Access { hash, weight });
-        if self.waiting.len() > MAX_WAITING { self.play_oldest(current) } else { None }
-    }
-
-    /// Whether accesses wait to be played.
-    #[inline]
-    pub(super) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    fn play_oldest(&mut self, current: u64) -> Option<u64> {
-        let left = self.waiting.len();
-        let mut better = None;
-        while self.waiting.len() == left {
-            better = self.step(current);
-        }
-        better
-    }
-
-    /// Plays the oldest waiting access in one mirror. Returns the same as [`access`](Self::access).
-    pub(super) fn step(&mut self, current: u64) -> Option<u64> {
-        let Access { hash, weight } = *self.waiting.front()?;
+    /// Plays an access to a key of the sample. Returns a better variant than `current` if a comparison is due
+    /// and finds one.
+    pub(super) fn access(&mut self, hash: u64, weight: u32, current: usize) -> Option<usize> {
         let budget = self.budget;
-        let mirrors = self.mirrors.get_or_insert_with(|| {
-            Box::new(WINDOWS.map(|percent| Mirror {
-                segments: Segments::new(budget, percent),
-                nodes: NodeTable::default(),
-            }))
-        });
-        self.outcome |= usize::from(mirrors[self.played].access(hash, weight)) << self.played;
-        self.played += 1;
-        if self.played < WINDOWS.len() {
+        if budget.cost(weight) > budget.total {
             return None;
         }
-        self.waiting.pop_front();
-        self.outcomes[self.outcome] += 1.0;
-        (self.played, self.outcome) = (0, 0);
-        self.accesses += 1;
-        if self.accesses < self.round() {
-            return None;
-        }
-        self.accesses = 0;
-        if self.cold_rounds > 0 {
-            self.cold_rounds -= 1;
-            self.outcomes.fill(0.0);
-            return None;
-        }
-        self.compare(current)
+        self.state.get_or_insert_with(|| Box::new(State::new(budget))).access(hash, weight, current)
     }
 
-    /// Accesses from one comparison to the next: one for each entry of a mirror.
-    fn round(&self) -> u64 {
-        let entries = match &self.mirrors {
-            Some(mirrors) if !self.budget.counts_entries() => mirrors[0].segments.entries() as u64,
-            _ => self.budget.total,
-        };
-        entries.max(MIN_ROUND)
-    }
-
-    fn compare(&mut self, current: u64) -> Option<u64> {
-        let mut best = None;
-        let mut best_gain = 0.0;
-        let ours = WINDOWS.iter().position(|window| *window == current).unwrap_or(0);
-        for (theirs, window) in WINDOWS.into_iter().enumerate() {
-            let (mut gain, mut differing) = (0.0, 0.0);
-            for (outcome, count) in self.outcomes.iter().enumerate() {
-                let is_hit = |at: usize| outcome >> at & 1 == 1;
-                if is_hit(ours) != is_hit(theirs) {
-                    differing += count;
-                    gain += if is_hit(theirs) { *count } else { -count };
-                }
-            }
-            if gain > best_gain && gain > DEVIATIONS * f64::sqrt(differing) {
-                (best, best_gain) = (Some(window), gain);
-            }
+    /// Removes a key of the sample that was removed from the cache.
+    pub(super) fn remove(&mut self, hash: u64) {
+        if let Some(state) = &mut self.state
+            && let Some(id) = state.keys.find(hash, KeyBits::of(hash))
+        {
+            state.remove(id);
         }
-        for count in &mut self.outcomes {
-            *count *= DECAY;
-        }
-        best
-    }
-
-    /// Removes a key that was removed from the cache. Returns the same as [`access`](Self::access).
-    #[cold]
-    pub(super) fn remove(&mut self, hash: u64, current: u64) -> Option<u64> {
-        let mut better = None;
-        // Those of the key came before its removal.
-        while self.waiting.iter().any(|access| access.hash == hash) {
-            better = self.play_oldest(better.unwrap_or(current)).or(better);
-        }
-        for Mirror { segments, nodes } in self.mirrors.iter_mut().flat_map(|all| all.iter_mut()) {
-            if let Some(id) = nodes.find(hash) {
-                segments.remove(id, nodes);
-                nodes.take(id);
-            }
-        }
-        better
     }
 
     /// Samples fewer keys if entries are not bounded, and the real cache holds so many that mirrors become
@@ -246,61 +139,205 @@ impl Mirrors {
     }
 
     fn adapt_to(&mut self, entries: usize, budget: Budget) {
-        let Rate { part, of } = self.rate;
-        if entries as u64 * part / of > 2 * ENTRIES {
-            self.resample(Rate { part, of: of * 2 }, budget);
+        if one_in(entries as u64 / 2) > self.one_in {
+            self.resample(self.one_in * 2, budget);
         }
     }
 
     /// The whole budget has changed.
     pub(super) fn resize(&mut self, budget: Budget) {
-        let rate = if budget.counts_entries() { Rate::of(budget) } else { self.rate };
-        self.resample(rate, budget);
+        let one_in = if budget.counts_entries() { one_in(budget.total) } else { self.one_in };
+        self.resample(one_in, budget);
     }
 
     #[cold]
-    fn resample(&mut self, rate: Rate, budget: Budget) {
-        self.rate = rate;
-        self.sample = rate.sample();
-        self.outside = self.sample.outside();
-        self.budget = rate.budget(budget);
-        self.waiting.clear();
-        (self.played, self.outcome) = (0, 0);
-        for Mirror { segments, nodes } in self.mirrors.iter_mut().flat_map(|all| all.iter_mut()) {
-            let outside = |(id, hash)| (!self.sample.contains(hash)).then_some(id);
-            let removed: Vec<NodeId> = nodes.iter().filter_map(outside).collect();
-            for id in removed {
-                segments.remove(id, nodes);
-                nodes.take(id);
-            }
-            segments.set_budget(self.budget);
-            segments.recount(nodes);
-            Mirror::evict_excess(segments, nodes);
+    fn resample(&mut self, one_in: u64, whole: Budget) {
+        self.set_rate(one_in, whole);
+        let outside = self.outside;
+        if let Some(state) = &mut self.state {
+            state.set_budget(self.budget);
+            let removed: Vec<u16> = state
+                .keys
+                .ids()
+                .filter(|(_, hash)| hash & outside != 0)
+                .map(|(id, _)| id)
+                .collect();
+            removed.into_iter().for_each(|id| state.remove(id));
+            state.evict_excess();
         }
     }
 }
 
-impl Mirror {
-    /// Looks the key up and inserts it on a miss. Returns whether it was a hit.
-    fn access(&mut self, hash: u64, weight: u32) -> bool {
-        let Self { segments, nodes } = self;
-        if let Some(id) = nodes.find(hash) {
-            nodes.set_frequency(id, 1);
-            return true;
-        }
-        if segments.budget().cost(weight) <= segments.budget().total {
-            let id = nodes.add(hash, weight);
-            segments.insert(id, hash, nodes);
-            Self::evict_excess(segments, nodes);
-        }
-        false
+impl State {
+    fn new(budget: Budget) -> Self {
+        let mut state = Self {
+            mirrors: std::array::from_fn(|index| Mirror::new(index, budget)),
+            keys: MirroredKeys::default(),
+            sketch: Sketch::new(Some(ENTRIES)),
+            ghost: Ghost::new(2 * ENTRIES),
+            budget,
+            clock: MissClock { now: 0, progress: 0, tick_cost: 1 },
+            wins: [[0.0; MIRRORS]; MIRRORS],
+            accesses: 0,
+        };
+        state.set_budget(budget);
+        state
     }
 
-    fn evict_excess(segments: &mut Segments, nodes: &mut NodeTable<false>) {
-        while segments.is_over() {
-            let Some(loser) = segments.evict(nodes) else { return };
-            nodes.take(loser);
+    fn set_budget(&mut self, budget: Budget) {
+        let entries = if budget.counts_entries() { budget.total } else { ENTRIES };
+        self.sketch.resize(entries);
+        self.sketch.grow(usize::try_from(entries).unwrap_or(usize::MAX), std::iter::empty());
+        self.ghost.resize(2 * entries);
+        self.ghost.reserve_for(usize::try_from(2 * entries).unwrap_or(usize::MAX));
+        self.clock.tick_cost = (budget.total / TICKS).saturating_mul(MIRRORS as u64).max(1);
+        self.budget = budget;
+        self.mirrors.iter_mut().for_each(|mirror| mirror.set_budget(budget, &self.keys));
+    }
+
+    fn access(&mut self, hash: u64, weight: u32, current: usize) -> Option<usize> {
+        let key = KeyBits::of(hash);
+        let count = self.sketch.count(key);
+        let found = self.keys.find(hash, key);
+        let mut is_reweighed = false;
+        let holders = match found {
+            None => 0,
+            Some(id) => {
+                let record = self.keys.record(id);
+                record.marks |= record.holders;
+                let (holders, old_weight) = (record.holders, record.weight);
+                if weight != old_weight {
+                    self.reweigh(id, old_weight, weight);
+                    is_reweighed = true;
+                }
+                holders
+            }
+        };
+        let id = found.unwrap_or_else(|| self.keys.add(hash, key, weight));
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "at most 15; the lowest bits of the other"
+        )]
+        let (count, halvings) = (count as u8, self.sketch.halvings() as u8);
+        let record = self.keys.record(id);
+        (record.count, record.halvings) = (count, halvings);
+        if holders != ALL {
+            self.note_wins(holders);
+            let then = if found.is_none() { self.ghost.take(key) } else { None };
+            let distance = then.map(|then| self.clock.distance(then));
+            self.insert(id, holders, distance.unwrap_or(UNKNOWN));
         }
+        if is_reweighed {
+            self.evict_excess();
+        }
+        self.accesses += 1;
+        if self.accesses < self.round() {
+            return None;
+        }
+        self.accesses = 0;
+        self.compare(current)
+    }
+
+    /// Inserts a key into the mirrors that are not among its `holders`. `distance` is that of its last two uses
+    /// if no mirror holds it.
+    fn insert(&mut self, id: u16, holders: u8, distance: u16) {
+        let record = self.keys.record(id);
+        // Those that come later count already, so that the key does not leave before.
+        record.holders = ALL;
+        let (missing, cost) = (ALL & !holders, self.budget.cost(record.weight));
+        self.clock.advance(cost.saturating_mul(u64::from(missing.count_ones())));
+        let moment = self.moment();
+        let Self { mirrors, keys, ghost, .. } = self;
+        for mirror in mirrors.iter_mut().filter(|mirror| mirror.is_in(missing)) {
+            let distance = match holders {
+                0 => distance,
+                _ if moment.clock.age(mirror.last_use(id)) > KNOWN_TICKS => UNKNOWN,
+                _ => moment.clock.distance(mirror.last_use(id)),
+            };
+            let mut left = |loser, last, keys: &mut MirroredKeys| forget(loser, last, keys, ghost);
+            mirror.insert(id, distance, moment, keys, &mut left);
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        #[expect(clippy::cast_possible_truncation, reason = "the lowest bits are compared")]
+        Moment { clock: self.clock, halvings: self.sketch.halvings() as u8 }
+    }
+
+    /// Notes that the key that is requested has another weight.
+    fn reweigh(&mut self, id: u16, old_weight: u32, weight: u32) {
+        let holders = self.keys.get(id).holders;
+        self.keys.record(id).weight = weight;
+        for mirror in self.mirrors.iter_mut().filter(|mirror| mirror.is_in(holders)) {
+            mirror.reweigh(id, old_weight, weight);
+        }
+    }
+
+    /// Removes a key from all mirrors.
+    fn remove(&mut self, id: u16) {
+        let MirroredKey { hash, holders, .. } = *self.keys.get(id);
+        for mirror in self.mirrors.iter_mut().filter(|mirror| mirror.is_in(holders)) {
+            mirror.remove(id, &mut self.keys);
+        }
+        self.keys.remove(id, KeyBits::of(hash));
+    }
+
+    fn evict_excess(&mut self) {
+        let moment = self.moment();
+        let Self { mirrors, keys, ghost, .. } = self;
+        for mirror in mirrors {
+            let mut left = |loser, last, keys: &mut MirroredKeys| forget(loser, last, keys, ghost);
+            mirror.evict_excess(moment, keys, &mut left);
+        }
+    }
+
+    /// Accesses from one comparison to the next: one for each entry of a mirror.
+    fn round(&self) -> u64 {
+        let entries = if self.budget.counts_entries() {
+            self.budget.total
+        } else {
+            self.mirrors[0].len() as u64
+        };
+        entries.max(MIN_ROUND)
+    }
+
+    /// Notes an access that was a hit in the `holders`, and a miss in the others.
+    fn note_wins(&mut self, holders: u8) {
+        if holders == 0 {
+            return;
+        }
+        let misses = std::array::from_fn::<f32, MIRRORS, _>(|at| f32::from(!holders >> at & 1));
+        for (at, wins) in self.wins.iter_mut().enumerate() {
+            if holders >> at & 1 == 1 {
+                wins.iter_mut().zip(misses).for_each(|(wins, miss)| *wins += miss);
+            }
+        }
+    }
+
+    fn compare(&mut self, current: usize) -> Option<usize> {
+        let (mut best, mut best_gain) = (None, 0.0);
+        for other in 0..MIRRORS {
+            let (won, lost) = (self.wins[other][current], self.wins[current][other]);
+            let gain = won - lost;
+            if gain > best_gain && gain > DEVIATIONS * f32::sqrt(won + lost) + 1.0 {
+                (best, best_gain) = (Some(other), gain);
+            }
+        }
+        self.wins.iter_mut().flatten().for_each(|wins| *wins *= DECAY);
+        if !self.budget.counts_entries() {
+            self.sketch.resize(self.mirrors[0].len() as u64);
+        }
+        best
+    }
+}
+
+/// Notes that a mirror has evicted a key, which was used in it in the tick `last`.
+fn forget(id: u16, last: u16, keys: &mut MirroredKeys, ghost: &mut Ghost) {
+    let MirroredKey { hash, holders, .. } = *keys.get(id);
+    if holders == 0 {
+        let key = KeyBits::of(hash);
+        ghost.remember(key, last);
+        keys.remove(id, key);
     }
 }
 
@@ -315,83 +352,121 @@ mod tests {
         (Mirrors::new(budget), budget)
     }
 
+    /// Hashes of which those of the sample of one key in so many are kept.
+    fn sampled(mirrors: &Mirrors, keys: u64) -> Vec<u64> {
+        let hashes = (0..keys).map(|key| spread(key + 1) >> 16);
+        hashes.filter(|hash| !mirrors.lack(*hash)).collect()
+    }
+
+    fn validate(mirrors: &Mirrors) {
+        let state = mirrors.state.as_ref().expect("an access was played");
+        for mirror in &state.mirrors {
+            mirror.validate(&state.keys);
+        }
+        for (id, hash) in state.keys.ids() {
+            assert_eq!(state.keys.find(hash, KeyBits::of(hash)), Some(id));
+            assert!(!mirrors.lack(hash) && mirrors.sample().contains(hash));
+        }
+    }
+
     #[test]
-    fn mirrors_hold_all_of_a_small_cache_and_a_part_of_a_large_one() {
-        for (entries, part, of) in
-            [(1, 1, 1), (256, 1, 1), (257, 256, 257), (1 << 20, 256, 1 << 20)]
-        {
+    fn mirrors_hear_all_keys_of_a_tiny_cache_and_few_of_a_large_one() {
+        let rates = [(1, 1), (64, 1), (65, 2), (129, 4), (257, 8), (2_048, 8), (2_049, 16)];
+        for (entries, one_in) in rates.into_iter().chain([(1 << 20, 4_096)]) {
             let (mirrors, _) = mirrors(Some(entries), None);
-            assert_eq!(mirrors.rate, Rate { part, of }, "{entries} entries");
+            assert_eq!(mirrors.one_in, one_in, "{entries} entries");
+            assert!(mirrors.budget.total <= ENTRIES);
         }
     }
 
     #[test]
     fn a_cache_bounded_by_weight_is_sampled_less_the_more_it_holds() {
         let (mut by_weight, budget) = mirrors(None, Some(1 << 40));
-        for (entries, of) in [(512, 1), (513, 2), (1_025, 2), (1_026, 4), (4_000, 8), (4_000, 8)] {
+        let rates = [(129, 1), (130, 2), (258, 4), (514, 8), (4_097, 8), (4_098, 16), (4_098, 16)];
+        for (entries, one_in) in rates {
             by_weight.adapt_to(entries, budget);
-            assert_eq!(by_weight.rate, Rate { part: 1, of }, "{entries} entries");
-            assert!((by_weight.sample().rate() * of as f64 - 1.0).abs() < 1e-6);
+            assert_eq!(by_weight.one_in, one_in, "{entries} entries");
+            assert!((by_weight.sample().rate() * one_in as f64 - 1.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn the_sample_of_a_policy_is_what_its_mirrors_hear() {
+        for entries in [1, 10_000] {
+            let (mirrors, _) = mirrors(Some(entries), None);
+            for key in 0..10_000 {
+                let hash = spread(key) >> 16;
+                assert_eq!(mirrors.sample().contains(hash), !mirrors.lack(hash));
+            }
         }
     }
 
     #[test]
     fn keys_that_leave_the_sample_leave_the_mirrors() {
         let (mut mirrors, budget) = mirrors(None, Some(1 << 40));
-        let hashes: Vec<u64> = (0..100).map(|key| spread(key + 1) >> 16).collect();
+        let hashes = sampled(&mirrors, 100);
         for hash in &hashes {
-            mirrors.access(*hash, 1, 1);
+            mirrors.access(*hash, 1, 0);
         }
-        while mirrors.has_waiting() {
-            mirrors.step(1);
-        }
-        mirrors.adapt_to(513, budget);
-        let sample = mirrors.sample();
-        for Mirror { nodes, .. } in mirrors.mirrors.iter().flat_map(|all| all.iter()) {
-            assert!(
-                hashes.iter().all(|hash| nodes.find(*hash).is_some() == sample.contains(*hash))
-            );
-        }
-        assert!((30..70).contains(&hashes.iter().filter(|hash| sample.contains(**hash)).count()));
+        mirrors.adapt_to(130, budget);
+        validate(&mirrors);
+        let state = mirrors.state.as_ref().expect("it was made");
+        assert_eq!(state.keys.ids().count(), sampled(&mirrors, 100).len());
+        assert!(sampled(&mirrors, 100).len() < hashes.len());
     }
 
     #[test]
-    fn accesses_wait_until_all_mirrors_have_played_them() {
-        let (mut mirrors, _) = mirrors(Some(100), None);
-        for hash in 0..MAX_WAITING as u64 {
-            assert_eq!(mirrors.access(hash, 1, 1), None);
-        }
-        assert_eq!((mirrors.waiting.len(), mirrors.accesses), (MAX_WAITING, 0));
-        for step in 1..=WINDOWS.len() {
-            mirrors.step(1);
-            assert_eq!(mirrors.accesses, (step / WINDOWS.len()) as u64);
-        }
-        mirrors.access(100, 1, 1);
-        mirrors.step(1);
-        mirrors.access(101, 1, 1);
-        assert_eq!(
-            (mirrors.waiting.len(), mirrors.played),
-            (MAX_WAITING, 0),
-            "the oldest was completed"
-        );
-        // The removal of a key comes after its accesses.
-        mirrors.remove(100, 1);
-        assert!(mirrors.waiting.iter().map(|access| access.hash).eq([101]));
-        for Mirror { nodes, .. } in mirrors.mirrors.iter().flat_map(|all| all.iter()) {
-            assert!(nodes.find(100).is_none() && nodes.find(7).is_some());
+    fn mirrors_agree_with_their_keys_whatever_they_play() {
+        for (entries, weight) in [(Some(8), None), (Some(900), None), (None, Some(5_000))] {
+            let (mut mirrors, _) = mirrors(entries, weight);
+            let hashes = sampled(&mirrors, 6_000);
+            let mut state = 1;
+            for step in 0..4_000 {
+                state = spread(state + step);
+                let at = (state >> 8) % (state >> 40).clamp(1, hashes.len() as u64);
+                let hash = hashes[usize::try_from(at).unwrap()];
+                if step % 16 == 0 {
+                    mirrors.remove(hash);
+                } else {
+                    let weight = if entries.is_some() { 1 } else { (state % 40) as u32 };
+                    mirrors.access(hash, weight, 0);
+                }
+                if step % 100 == 99 {
+                    validate(&mirrors);
+                }
+            }
+            mirrors.resize(Budget::new(&PolicyConfig::new(
+                entries.map(|entries| entries / 2),
+                weight.map(|weight| weight / 2),
+            )));
+            validate(&mirrors);
         }
     }
 
     #[test]
-    fn a_window_is_chosen_if_it_is_better_than_chance_explains() {
-        // Nine accesses in which the first two windows differ.
-        for (hits_of_second, better) in [(9, Some(WINDOWS[1])), (7, None), (0, None)] {
+    fn a_variant_is_chosen_if_it_is_better_than_chance_explains() {
+        // Twelve accesses in which the first two variants differ.
+        for (won, better) in [(12.0, Some(1)), (10.0, Some(1)), (9.0, None), (0.0, None)] {
             let (mut mirrors, _) = mirrors(Some(100), None);
-            mirrors.outcomes[0b0010] = f64::from(hits_of_second);
-            mirrors.outcomes[0b0001] = f64::from(9 - hits_of_second);
-            mirrors.outcomes[0b1111] = 1_000.0;
-            assert_eq!(mirrors.compare(WINDOWS[0]), better, "{hits_of_second} of nine");
-            assert_eq!(mirrors.outcomes[0b1111], 1_000.0 * DECAY);
+            mirrors.access(0, 1, 0);
+            let state = mirrors.state.as_mut().expect("an access was played");
+            (state.wins[1][0], state.wins[0][1]) = (won, 12.0 - won);
+            assert_eq!(state.compare(0), better, "{won} of twelve");
+            assert_eq!(state.wins[1][0], won * DECAY);
+        }
+    }
+
+    #[test]
+    fn an_access_counts_for_the_mirrors_that_hold_the_key_against_the_others() {
+        let (mut mirrors, _) = mirrors(Some(100), None);
+        mirrors.access(0, 1, 0);
+        let state = mirrors.state.as_mut().expect("an access was played");
+        state.note_wins(0b1_0010);
+        for (one, wins) in state.wins.iter().enumerate() {
+            for (other, count) in wins.iter().enumerate() {
+                let has_won = [1, 4].contains(&one) && ![1, 4].contains(&other);
+                assert_eq!(*count, f32::from(u8::from(has_won)), "{one} against {other}");
+            }
         }
     }
 }

@@ -12,26 +12,55 @@ use crate::policy::key_arrays::KeyArrays;
 use crate::policy::list::{Links, NodeList};
 use crate::policy::sketch::{KeyBits, Sketch};
 
+use super::variants::{Direct, VARIANTS, Variant};
 use super::word::{MissClock, NodeWord, SEGMENTS, SegmentId, TICK_MASK, UNKNOWN};
 
 mod reports;
 mod duel;
+mod victims;
 
 use duel::Defender;
 
 /// The ticks in which new keys cost as much as the whole budget.
-const TICKS: u64 = 32;
-/// The protected list's share of the budget that is not the window's.
-const PROTECTED_PERCENT: u64 = 80;
+pub(super) const TICKS: u64 = 32;
 /// What one insertion moves out of the window at most: so many nodes, or nodes of so many times its own
 /// cost if that is more. A window whose target was lowered drains over the next insertions.
-const DRAIN: u64 = 4;
+pub(super) const DRAIN: u64 = 4;
 /// The most checks in one insertion or eviction; after them, the next node is taken for unmarked.
-const MAX_CHECKS: usize = 16;
+pub(super) const MAX_CHECKS: usize = 16;
+/// How many of the checks of an eviction may go to the protected segment before the first to probation: a
+/// segment whose target was lowered drains over the next evictions.
+pub(super) const FIRST_CHECKS: usize = 4;
+/// Among so many nodes the victim is chosen.
+const COMPARED: usize = 4;
 /// The protected segment exceeds its target by this part of it at most.
 const PROTECTED_EXCESS_PART: u64 = 16;
+/// For how many evictions an entry the ghost has place.
+const GHOSTS: usize = 2;
 /// The most nodes whose counts are carried over when the sketch grows.
 const MAX_RECOUNT: usize = 1 << 16;
+
+/// What the segments should cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Targets {
+    pub(super) window: u64,
+    pub(super) protected: u64,
+}
+
+impl Targets {
+    pub(super) fn of(variant: Variant, budget: Budget) -> Self {
+        let total = budget.total;
+        let window = (total - share(total, 100 - variant.window_percent, 100)).max(1);
+        let main = total.saturating_sub(window);
+        Self { window, protected: share(main, variant.protected_percent, 100) }
+    }
+}
+
+/// Whether a key that has come back after `distance` is sooner back than a victim of that age may be.
+#[inline]
+pub(super) fn is_soon(distance: u16, age: u16) -> bool {
+    2 * u32::from(distance) < u32::from(age)
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct SegmentQueue {
@@ -67,26 +96,30 @@ pub(super) struct Segments {
     ghost: Ghost,
     links: Links,
     budget: Budget,
-    window_percent: u64,
-    window_target: u64,
-    protected_target: u64,
+    /// The index of the variant.
+    variant: usize,
+    targets: Targets,
     /// The node that must not leave while others leave because of its update.
     spared: Option<NodeId>,
 }
 
+/// How many evictions the ghost of a policy with so many entries remembers.
+fn ghost_capacity(entries: Option<u64>) -> u64 {
+    entries.map_or(u64::MAX, |entries| entries.saturating_mul(GHOSTS as u64))
+}
+
 impl Segments {
-    pub(super) fn new(budget: Budget, window_percent: u64) -> Self {
+    pub(super) fn new(budget: Budget) -> Self {
         let entries = budget.counts_entries().then_some(budget.total);
         let capacity = entries.and_then(|entries| usize::try_from(entries).ok());
         let mut segments = Self {
             links: Links::new(capacity),
             queues: [SegmentQueue::default(); SEGMENTS],
             budget,
-            window_percent,
-            window_target: 0,
-            protected_target: 0,
+            variant: 0,
+            targets: Targets::of(VARIANTS[0], budget),
             sketch: Sketch::new(entries),
-            ghost: Ghost::new(entries.unwrap_or(u64::MAX)),
+            ghost: Ghost::new(ghost_capacity(entries)),
             spare: 0,
             clock: MissClock { now: 0, progress: 0, tick_cost: 1 },
             leaving: None,
@@ -113,22 +146,20 @@ impl Segments {
         self.queues.iter().map(|queue| queue.cost).sum::<u64>() > self.budget.total
     }
 
-    pub(super) fn window_percent(&self) -> u64 {
-        self.window_percent
+    /// The index of the variant in force.
+    pub(super) fn variant(&self) -> usize {
+        self.variant
     }
 
-    /// Sets the window's target to `percent` of the budget. The next insertions move the nodes.
-    pub(super) fn set_window(&mut self, percent: u64) {
-        self.window_percent = percent;
+    /// Changes the variant. The next insertions and evictions move the nodes.
+    pub(super) fn set_variant(&mut self, variant: usize) {
+        self.variant = variant;
         self.set_targets();
     }
 
     fn set_targets(&mut self) {
-        let total = self.budget.total;
-        self.window_target = (total - share(total, 100 - self.window_percent, 100)).max(1);
-        self.protected_target =
-            share(total.saturating_sub(self.window_target), PROTECTED_PERCENT, 100);
-        self.clock.tick_cost = (total / TICKS).max(1);
+        self.targets = Targets::of(VARIANTS[self.variant], self.budget);
+        self.clock.tick_cost = (self.budget.total / TICKS).max(1);
     }
 
     /// Changes the budget. `recount` has to be called next.
@@ -137,7 +168,7 @@ impl Segments {
         self.set_targets();
         if budget.counts_entries() {
             self.sketch.resize(budget.total);
-            self.ghost.resize(budget.total);
+            self.ghost.resize(ghost_capacity(Some(budget.total)));
             self.spare = 0;
         }
     }
@@ -156,6 +187,7 @@ impl Segments {
     /// Inserts a new node into the window, and moves the nodes that it pushes out to probation.
     #[inline]
     pub(super) fn insert<N: Nodes + ?Sized>(&mut self, id: NodeId, hash: u64, nodes: &N) {
+        self.newest = Some(id);
         if let Some(leaving) = self.leaving.take() {
             // No eviction has followed.
             self.change_segment(leaving, SegmentId::Probation, nodes);
@@ -165,15 +197,37 @@ impl Segments {
         self.clock.advance(cost);
         let key = KeyBits::of(hash);
         let count = self.sketch.count(key);
-        let distance = match self.ghost.take(key) {
-            None => UNKNOWN,
-            Some(then) => self.clock.distance(then),
-        };
         let last = self.clock.now;
+        let mut distance = UNKNOWN;
+        if let Some(then) = self.ghost.take(key) {
+            distance = self.clock.distance(then);
+            if self.is_direct(distance, nodes) {
+                NodeWord { segment: SegmentId::Probation, count, distance, last }.store(id, nodes);
+                self.push(SegmentId::Probation, id, cost);
+                self.candidate = None;
+                return;
+            }
+        }
         NodeWord { segment: SegmentId::Window, count, distance, last }.store(id, nodes);
         self.push(SegmentId::Window, id, cost);
-        self.newest = Some(id);
         self.drain_window(cost, nodes);
+    }
+
+    /// Whether a key that the ghost knows goes to probation without a duel.
+    #[inline(never)]
+    fn is_direct<N: Nodes + ?Sized>(&self, distance: u16, nodes: &N) -> bool {
+        if self.queues[SegmentId::Window as usize].cost < self.targets.window {
+            return false;
+        }
+        let tail = |segment: SegmentId| self.queues[segment as usize].list.back();
+        match VARIANTS[self.variant].direct {
+            Direct::Never => false,
+            Direct::Always => true,
+            Direct::Soon => {
+                let tail = tail(SegmentId::Probation).or(tail(SegmentId::Protected));
+                tail.is_none_or(|tail| is_soon(distance, self.age(NodeWord::of(tail, nodes).last)))
+            }
+        }
     }
 
     /// Inserts a node from a snapshot into the segment in which it was, with what is known about its uses.
@@ -183,7 +237,7 @@ impl Segments {
         segment: SegmentId,
         distance: u16,
         age: u16,
-        frequency: u32,
+        frequency: usize,
         nodes: &N,
     ) {
         self.reserve_for_one_more(nodes);
@@ -218,14 +272,14 @@ impl Segments {
     fn grow<N: Nodes + ?Sized>(&mut self, nodes: &N) {
         let entries = self.entries() + 1;
         let Self { queues, links, sketch, ghost, .. } = self;
-        ghost.reserve_for(entries);
+        ghost.reserve_for(GHOSTS * entries);
         if entries > sketch.sized_for() {
             // A walk through more nodes would take too long.
             let walked = if entries <= MAX_RECOUNT { queues.as_slice() } else { &[] };
             let ids = walked.iter().flat_map(|queue| links.oldest_first(&queue.list));
             sketch.grow(entries, ids.map(|id| nodes.hash(id)));
         }
-        self.spare = sketch.sized_for().min(ghost.sized_for()) - entries;
+        self.spare = sketch.sized_for().min(ghost.sized_for() / GHOSTS) - entries;
     }
 
     /// Moves or notes the nodes that the newest one, which costs `cost`, pushes out of the window.
@@ -233,13 +287,13 @@ impl Segments {
     fn drain_window<N: Nodes + ?Sized>(&mut self, cost: u64, nodes: &N) {
         self.candidate = None;
         let window = &self.queues[SegmentId::Window as usize];
-        if window.cost <= self.window_target {
+        if window.cost <= self.targets.window {
             return;
         }
         // The usual case, in which nothing moves.
         if let Some(tail) = window.list.back()
             && Some(tail) != self.newest
-            && self.is_enough(tail, window.cost - self.window_target, nodes)
+            && self.is_enough(tail, window.cost - self.targets.window, nodes)
         {
             self.leaving = Some(tail);
         } else {
@@ -250,7 +304,7 @@ impl Segments {
     /// By how much the window's cost is above its target, and its tail. `None` if no node has to leave it.
     fn window_excess(&self) -> Option<(u64, NodeId)> {
         let window = &self.queues[SegmentId::Window as usize];
-        let excess = window.cost.checked_sub(self.window_target).filter(|excess| *excess > 0)?;
+        let excess = window.cost.checked_sub(self.targets.window).filter(|excess| *excess > 0)?;
         // The newest stays, whatever it costs: a heavy entry, too, gets a chance to be used.
         let tail = window.list.back().filter(|tail| Some(*tail) != self.newest)?;
         Some((excess, tail))
@@ -269,21 +323,29 @@ impl Segments {
     #[inline(never)]
     fn drain_window_moving<N: Nodes + ?Sized>(&mut self, cost: u64, nodes: &N) {
         self.candidates = 0;
-        let (mut checks, mut moved_cost) = (0, 0);
+        let (mut checks, mut moves, mut moved_cost) = (0, 0, 0);
         while let Some((excess, tail)) = self.window_excess() {
-            checks += 1;
-            if checks <= MAX_CHECKS && self.check(tail, nodes) {
-                self.links.move_to_front(&mut self.queues[SegmentId::Window as usize].list, tail);
-                continue;
-            }
-            if self.candidates >= DRAIN as usize && moved_cost >= DRAIN * cost {
+            if moves >= DRAIN && moved_cost >= DRAIN * cost {
                 return;
             }
-            if self.candidates == 0 && self.is_enough(tail, excess, nodes) {
+            checks += 1;
+            if checks <= MAX_CHECKS && self.check(tail, nodes) {
+                if VARIANTS[self.variant].protects_used {
+                    moved_cost += self.change_segment(tail, SegmentId::Protected, nodes);
+                    moves += 1;
+                    self.drain_protected(&mut checks, MAX_CHECKS, nodes);
+                } else {
+                    let window = &mut self.queues[SegmentId::Window as usize].list;
+                    self.links.move_to_front(window, tail);
+                }
+                continue;
+            }
+            if moves == 0 && self.is_enough(tail, excess, nodes) {
                 self.leaving = Some(tail);
                 return;
             }
             moved_cost += self.change_segment(tail, SegmentId::Probation, nodes);
+            moves += 1;
             self.candidate = Some(tail);
             self.candidates += 1;
         }
@@ -370,10 +432,16 @@ impl Segments {
     #[inline]
     pub(super) fn evict<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
         let Some(candidate) = self.leaving.take() else { return self.evict_searching(nodes) };
-        let tail = self.queues[SegmentId::Probation as usize].list.back();
-        let Some(victim) = tail.filter(|tail| nodes.frequency(*tail) == 0) else {
+        let victim = match self.defender {
+            Some(Defender { id, .. }) => Some(id),
+            None => self.queues[SegmentId::Probation as usize].list.back(),
+        };
+        let Some(mut victim) = victim.filter(|victim| nodes.frequency(*victim) == 0) else {
             return self.evict_moving(candidate, nodes);
         };
+        if self.defender.is_none() {
+            victim = self.find_coldest(victim, nodes);
+        }
         let challenger = NodeWord::of(candidate, nodes);
         if self.admits(candidate, challenger, victim, nodes) {
             self.change_segment(candidate, SegmentId::Probation, nodes);
@@ -425,14 +493,22 @@ impl Segments {
         let candidate = self.candidate;
         let loser = match (self.find_victim(nodes), candidate) {
             (Some(victim), Some(candidate)) => {
+                let victim = self.find_coldest(victim, nodes);
                 self.next_candidate();
                 match self.admits(candidate, NodeWord::of(candidate, nodes), victim, nodes) {
                     true => victim,
                     false => candidate,
                 }
             }
-            (Some(only), None) | (None, Some(only)) => only,
-            (None, None) => self.find_unused_in_window(nodes)?,
+            (Some(victim), None) => {
+                let victim = self.find_coldest(victim, nodes);
+                self.find_older(victim, nodes)
+            }
+            (None, Some(only)) => only,
+            (None, None) => self.find_unused_in_window(nodes).or_else(|| {
+                // The newest may be the only one.
+                self.queues[SegmentId::Probation as usize].list.back()
+            })?,
         };
         self.forget(loser, nodes);
         Some(loser)
@@ -455,75 +531,6 @@ impl Segments {
             Some(last) if self.candidates > 0 => self.links.older(last),
             _ => None,
         };
-    }
-
-    /// The unused node at probation's tail, apart from the candidate.
-    fn find_victim<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
-        let mut checks = 0;
-        self.drain_protected(&mut checks, nodes);
-        loop {
-            let mut tail = self.queues[SegmentId::Probation as usize].list.back();
-            while tail.is_some() && (tail == self.candidate || tail == self.spared) {
-                tail = tail.and_then(|tail| self.links.newer(tail));
-            }
-            let Some(tail) = tail else {
-                let protected = self.queues[SegmentId::Protected as usize].list.back()?;
-                self.change_segment(protected, SegmentId::Probation, nodes);
-                continue;
-            };
-            checks += 1;
-            if checks > MAX_CHECKS || !self.check(tail, nodes) {
-                return Some(tail);
-            }
-            self.defender = None;
-            self.change_segment(tail, SegmentId::Protected, nodes);
-            self.drain_protected(&mut checks, nodes);
-        }
-    }
-
-    /// Moves nodes out of the protected segment until it fits, at most as many as the insertion may still
-    /// check. The next insertions go on, unless the excess gets large.
-    fn drain_protected<N: Nodes + ?Sized>(&mut self, checks: &mut usize, nodes: &N) {
-        let excess = self.protected_target / PROTECTED_EXCESS_PART;
-        loop {
-            let protected = &self.queues[SegmentId::Protected as usize];
-            if protected.cost <= self.protected_target {
-                return;
-            }
-            let Some(tail) = protected.list.back() else { return };
-            *checks += 1;
-            if *checks > MAX_CHECKS && protected.cost - self.protected_target <= excess {
-                return;
-            }
-            if *checks <= MAX_CHECKS && self.check(tail, nodes) {
-                self.links
-                    .move_to_front(&mut self.queues[SegmentId::Protected as usize].list, tail);
-            } else {
-                self.change_segment(tail, SegmentId::Probation, nodes);
-            }
-        }
-    }
-
-    /// The unused node at the window's tail; there is nothing else.
-    fn find_unused_in_window<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
-        let mut checks = 0;
-        loop {
-            let tail = self.window_tail()?;
-            checks += 1;
-            if checks > MAX_CHECKS || !self.check(tail, nodes) {
-                return Some(tail);
-            }
-            self.links.move_to_front(&mut self.queues[SegmentId::Window as usize].list, tail);
-        }
-    }
-
-    /// The oldest node of the window, apart from the newest and from `spared` unless there is no other.
-    fn window_tail(&self) -> Option<NodeId> {
-        let window = &self.queues[SegmentId::Window as usize].list;
-        let mut others = self.links.oldest_first(window).filter(|id| Some(*id) != self.spared);
-        let oldest = others.next().or(window.back())?;
-        let next = if Some(oldest) == self.newest { others.next() } else { None };
-        next.or(Some(oldest))
     }
 
     /// The sketch's estimate of how often `id` was used lately, plus its mark.
@@ -589,11 +596,7 @@ mod tests {
     impl TestCache {
         fn new() -> Self {
             let budget = Budget::new(&PolicyConfig::new(Some(100), None));
-            Self {
-                segments: Segments::new(budget, 10),
-                table: TestNodes::default(),
-                keys: Vec::new(),
-            }
+            Self { segments: Segments::new(budget), table: TestNodes::default(), keys: Vec::new() }
         }
 
         fn request(&mut self, key: u64, hash: u64) -> bool {
@@ -652,5 +655,90 @@ mod tests {
             let (alone, _) = hits_beside(77, salt);
             assert!(collides * 100 > alone * 97, "{collides} instead of {alone}, salt {salt}");
         }
+    }
+
+    impl TestCache {
+        fn segment_of(&self, key: u64) -> Option<SegmentId> {
+            let at = self.keys.iter().position(|other| *other == key)?;
+            let id = NodeId::from_raw(u32::try_from(at).unwrap());
+            Some(NodeWord::of(id, &self.table).segment)
+        }
+
+        fn entries_in(&self, segment: SegmentId) -> usize {
+            self.segments.queues[segment as usize].entries
+        }
+
+        /// Requests new keys, each of them once, from `first` on.
+        fn scan(&mut self, first: u64, keys: u64) {
+            for key in first..first + keys {
+                self.request(key, spread(key) >> 16);
+            }
+        }
+
+        /// A cache that is full of used entries, most of them protected.
+        fn with_protected() -> Self {
+            let mut cache = Self::new();
+            for _ in 0..20 {
+                cache.scan(0, 99);
+                cache.scan(0, 99);
+                cache.scan(1_000, 20);
+            }
+            assert!(cache.entries_in(SegmentId::Protected) > 60);
+            cache
+        }
+    }
+
+    #[test]
+    fn a_variant_that_protects_nothing_takes_over_step_by_step() {
+        let mut cache = TestCache::with_protected();
+        cache.segments.set_variant(4);
+        assert_eq!((VARIANTS[4].window_percent, cache.segments.targets.protected), (100, 0));
+        let mut steps = 0;
+        while cache.entries_in(SegmentId::Protected) > 0 {
+            let before = cache.entries_in(SegmentId::Protected);
+            cache.scan(10_000 + steps, 1);
+            let moved = before.saturating_sub(cache.entries_in(SegmentId::Protected));
+            assert!(moved <= MAX_CHECKS + DRAIN as usize, "{moved} at once");
+            steps += 1;
+            assert!(steps < 100, "{before} are still protected");
+        }
+        cache.scan(20_000, 100);
+        assert_eq!(cache.entries_in(SegmentId::Window), 100);
+    }
+
+    #[test]
+    fn a_key_that_comes_back_soon_goes_to_probation_unless_the_window_has_to_grow() {
+        for (variant, expected) in [(0, SegmentId::Probation), (4, SegmentId::Window)] {
+            let mut cache = TestCache::with_protected();
+            cache.segments.set_variant(variant);
+            // Unused for long, so that ten requests are soon.
+            cache.scan(10_000, 60);
+            cache.scan(77, 1);
+            cache.scan(5_000, 1);
+            cache.scan(20_000, 10);
+            if cache.segment_of(5_000).is_none() {
+                cache.scan(5_000, 1);
+                assert_eq!(cache.segment_of(5_000), Some(expected), "variant {variant}");
+            } else {
+                assert_eq!(variant, 4, "only a growing window keeps a new key so long");
+            }
+        }
+    }
+
+    #[test]
+    fn the_coldest_of_four_is_the_victim() {
+        let mut cache = TestCache::with_protected();
+        let oldest = cache.segments.oldest_first(SegmentId::Probation);
+        let tail: Vec<NodeId> = oldest.take(5).collect();
+        for (id, count) in tail.iter().zip([5, 4, 3, 3, 1]) {
+            cache.table.0[id.index()].1.set(0);
+            NodeWord { count, ..NodeWord::of(*id, &cache.table) }.store(*id, &cache.table);
+        }
+        assert_eq!(cache.segments.find_coldest(tail[0], &cache.table), tail[2]);
+        let oldest = cache.segments.oldest_first(SegmentId::Probation);
+        assert!(oldest.take(3).eq(tail[1..4].iter().copied()), "the first has moved to the head");
+        // Used since: it is left aside.
+        cache.table.0[tail[2].index()].1.set(1);
+        assert_eq!(cache.segments.find_coldest(tail[1], &cache.table), tail[4]);
     }
 }

@@ -10,6 +10,9 @@ use crate::args::run::{MAX_THREADS, RunArgs};
 use crate::generate::Pattern;
 use crate::simulate::SimulateOptions;
 
+/// The most seeds.
+const MAX_SEEDS: u16 = 1_000;
+
 /// What to simulate and what to show.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Simulation")]
@@ -28,6 +31,13 @@ pub(crate) struct SimulateArgs {
         value_parser = value_parser!(u16).range(1..=i64::from(MAX_THREADS))
     )]
     threads: Option<u16>,
+    /// Seeds of the hashes, from --seed on, with each of which the library's policies are simulated; the
+    /// results are the means. The default policy samples keys by hash
+    #[arg(
+        long, value_name = "N", default_value_t = 1,
+        value_parser = value_parser!(u16).range(1..=i64::from(MAX_SEEDS))
+    )]
+    seeds: u16,
     /// Generate traces of these patterns and simulate them too, separated by commas
     #[arg(long, value_enum, value_name = "PATTERNS", value_delimiter = ',')]
     generate: Vec<PatternArg>,
@@ -44,6 +54,7 @@ impl SimulateArgs {
             threads: self.threads.map_or(cores, usize::from),
             weights: self.run.weights(),
             seed: self.generated.seed,
+            seeds: self.seeds,
         }
     }
 

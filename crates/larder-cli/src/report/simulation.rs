@@ -17,6 +17,7 @@ pub(crate) struct SimulateReport {
     pub(crate) larder_version: &'static str,
     pub(crate) threads: usize,
     pub(crate) seed: u64,
+    pub(crate) seeds: u16,
     pub(crate) traces: Vec<TraceSimulation>,
 }
 
@@ -52,6 +53,7 @@ impl SimulateReport {
             larder_version: env!("CARGO_PKG_VERSION"),
             threads: options.threads,
             seed: options.seed,
+            seeds: options.seeds,
             traces: Vec::new(),
         }
     }
@@ -154,6 +156,51 @@ pub(crate) fn simulation_table(simulations: &[Simulation]) -> Table {
         table.add_row(row);
     }
     align_numbers(table)
+}
+
+/// A table with a row per policy: its mean over all traces and capacities, and the cell in which it is furthest
+/// behind the best of the other policies. `None` if each policy has only one cell.
+pub(crate) fn summary_table(traces: &[TraceSimulation]) -> Option<Table> {
+    let all =
+        || traces.iter().flat_map(|of| of.simulations.iter().map(|cell| (&of.trace.name, cell)));
+    let mut policies: Vec<&str> = Vec::new();
+    for (_, cell) in all() {
+        if !policies.contains(&cell.policy.as_str()) {
+            policies.push(&cell.policy);
+        }
+    }
+    if all().count() <= policies.len() {
+        return None;
+    }
+    let mut table = table(&["policy", "mean", "worst, against the best other", "of"]);
+    for policy in policies {
+        let own: Vec<_> = all().filter(|(_, cell)| cell.policy == policy).collect();
+        let mean = own.iter().map(|(_, cell)| cell.hit_ratio).sum::<f64>() / own.len() as f64;
+        let behind = |name: &String, cell: &Simulation| {
+            let is_rival = |(other_name, other): &(&String, &Simulation)| {
+                *other_name == name
+                    && other.capacity.absolute() == cell.capacity.absolute()
+                    && other.policy != policy
+                    && other.kind != PolicyKind::Bound
+            };
+            let rivals = all().filter(is_rival).map(|(_, other)| other.hit_ratio);
+            rivals.reduce(f64::max).map(|best| cell.hit_ratio - best)
+        };
+        let is_bound = own.iter().all(|(_, cell)| cell.kind == PolicyKind::Bound);
+        let worst = own
+            .iter()
+            .filter(|_| !is_bound)
+            .filter_map(|(name, cell)| Some((behind(name, cell)?, name, cell)))
+            .min_by(|one, other| one.0.total_cmp(&other.0));
+        let (lead, place) = match worst {
+            Some((lead, name, cell)) => {
+                (format!("{:+.2}", 100.0 * lead), format!("{name}, {}", cell.capacity.human()))
+            }
+            None => ("-".to_owned(), "-".to_owned()),
+        };
+        table.add_row([policy.to_owned(), format!("{:.2}", 100.0 * mean), lead, place]);
+    }
+    Some(align_numbers(table))
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Segments {
         name: &mut impl FnMut(NodeId, bool),
     ) {
         let protected = &self.queues[SegmentId::Protected as usize];
-        let is_full = protected.cost >= self.protected_target;
+        let is_full = protected.cost >= self.targets.protected;
         let probation = &self.queues[SegmentId::Probation as usize];
         for list in
             [Some(&probation.list), is_full.then_some(&protected.list)].into_iter().flatten()
@@ -89,11 +89,11 @@ impl Segments {
             let SegmentQueue { entries, cost, .. } = self.queues[segment as usize];
             Segment::new(segment.name(), entries, cost)
         };
-        let main_target = self.budget.total.saturating_sub(self.window_target);
+        let main_target = self.budget.total.saturating_sub(self.targets.window);
         vec![
-            segment(SegmentId::Window).with_target(self.window_target),
-            segment(SegmentId::Probation).with_target(main_target - self.protected_target),
-            segment(SegmentId::Protected).with_target(self.protected_target),
+            segment(SegmentId::Window).with_target(self.targets.window),
+            segment(SegmentId::Probation).with_target(main_target - self.targets.protected),
+            segment(SegmentId::Protected).with_target(self.targets.protected),
         ]
     }
 }
