@@ -8,6 +8,9 @@ from ._native import ManualClock, policies
 from .cache import Cache
 from .decorators import CacheInfo, cached, lru_cache
 from .files import SnapshotError
+from .flights import LoadCycleError
 
-__all__ = ["Cache", "CacheInfo", "ManualClock", "SnapshotError", "cached", "lru_cache", "policies"]
+__all__ = [
+    "Cache", "CacheInfo", "LoadCycleError", "ManualClock", "SnapshotError", "cached", "lru_cache", "policies",
+]
 __version__ = "0.1.0"

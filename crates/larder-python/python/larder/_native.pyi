@@ -15,6 +15,16 @@ class ManualClock:
     def advance(self, seconds: _Seconds) -> None: ...
     def time(self) -> float: ...
 
+class Fill:
+    @property
+    def is_stale(self) -> bool: ...
+
+class Lookups:
+    def get(self, key: Any) -> Any: ...
+
+class Call:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
 class Core(Generic[K, V]):
     def __new__(
         cls,
@@ -57,6 +67,17 @@ class Core(Generic[K, V]):
     ) -> bool: ...
     def replace(
         self, key: K, value: V, /, ttl: Optional[_Seconds] = None, tags: Optional[Iterable[str]] = None
+    ) -> bool: ...
+    def begin_fill(self, key: K, /) -> Fill: ...
+    def complete_fill(
+        self,
+        fill: Fill,
+        key: K,
+        value: V,
+        /,
+        ttl: Optional[_Seconds] = None,
+        tags: Optional[Iterable[str]] = None,
+        replace: bool = False,
     ) -> bool: ...
     def set_many(
         self,

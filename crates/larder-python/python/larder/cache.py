@@ -17,8 +17,7 @@ class Cache(Core):
     `del cache[key]`, `len(cache)`, iteration over keys. Keys are hashable objects, found by Python's equality.
 
     - `capacity`: the most entries; `max_weight`: the highest sum of what `weigher(key, value)` returns.
-      Without either, nothing is
-      evicted.
+      Without either, nothing is evicted.
     - `policy`: which entries are evicted, one of `larder.policies()`; "window_tiny_lfu" if not given.
     - `ttl`, `idle`: seconds, or a timedelta, after which an entry expires that was not stored, or not used.
     - `jitter`: the part of itself, 0 to 1, by which each lifetime varies at random.
@@ -41,13 +40,15 @@ class Cache(Core):
         """The value of `key`; if it is missing, the one that `load()` returns, which is then stored.
 
         Of several threads that ask for the same key, one calls its `load`, and all get its value, or what
-        it raised. A value that was stored meanwhile by other means stays.
+        it raised. The value is not stored if the key was stored, removed or invalidated meanwhile. Loaders that
+        wait for each other's keys raise a `LoadCycleError`.
         """
         value = self.get(key, _MISSING)
         if value is not _MISSING:
             return value
         return self._flights.run(
-            key, lambda: self.peek(key, ABANDONED), load, lambda new: self.add(key, new, ttl, tags)
+            key, lambda: self.begin_fill(key), lambda: self.peek(key, ABANDONED), load,
+            lambda fill, new: self.complete_fill(fill, key, new, ttl, tags),
         )
 
     async def get_or_load_async(self, key, load, /, ttl=None, tags=None):
@@ -56,7 +57,8 @@ class Cache(Core):
         if value is not _MISSING:
             return value
         return await self._async_flights.run_async(
-            key, lambda: self.peek(key, ABANDONED), load, lambda new: self.add(key, new, ttl, tags)
+            key, lambda: self.begin_fill(key), lambda: self.peek(key, ABANDONED), load,
+            lambda fill, new: self.complete_fill(fill, key, new, ttl, tags),
         )
 
     def setdefault(self, key, default=None, /):
