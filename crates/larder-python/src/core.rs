@@ -38,7 +38,7 @@ thread_local! {
 /// `larder.Cache` says what its arguments are.
 #[pyclass(subclass, weakref, frozen, module = "larder._native")]
 pub(crate) struct Core {
-    store: Store,
+    pub(crate) store: Store,
     is_unbounded: bool,
     weigher: Option<Py<PyAny>>,
     listener: Option<Py<PyAny>>,
@@ -57,7 +57,8 @@ impl Core {
     #[new]
     #[pyo3(signature = (
         capacity = None, *, max_weight = None, weigher = None, policy = "window_tiny_lfu", ttl = None,
-        idle = None, jitter = 0.0, listener = None, explain = 0, clock = None, lazy_expiry = false
+        idle = None, jitter = 0.0, listener = None, explain = 0, clock = None, lazy_expiry = false,
+        shadow = None
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are the keyword arguments of a class")]
     fn new(
@@ -72,6 +73,7 @@ impl Core {
         explain: usize,
         clock: Option<&Bound<'_, ManualClock>>,
         lazy_expiry: bool,
+        shadow: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         for (name, given) in [("weigher", &weigher), ("listener", &listener)] {
             if let Some(given) = given
@@ -109,6 +111,9 @@ impl Core {
         }
         if let Some(clock) = clock {
             builder = builder.clock(clock.get().clock.clone());
+        }
+        if let Some(shadow) = arguments::shadow(shadow, is_unbounded)? {
+            builder = builder.shadow(shadow);
         }
         if lazy_expiry {
             // So that `remove_expired` finds an entry as soon as it has expired.
@@ -559,7 +564,7 @@ impl Core {
 
     /// Releases what the library has let go of, and notifies the listener.
     #[inline]
-    fn settle(&self, py: Python<'_>) {
+    pub(crate) fn settle(&self, py: Python<'_>) {
         if self.store.holdings.is_unsettled() {
             self.settle_now(py);
         }

@@ -1,8 +1,8 @@
 //! The part of larder for Python that is not written in Python: the entries, and who owns their objects.
 //!
 //! Decorators, the interface of PyQuickCache and the backend of Django are modules in Python above the class
-//! [`Core`](core::Core). The modules here from the top to the ground: `core` has the class and its verbs,
-//! `store` the entries behind it, `key` compares keys, and `holdings` owns every object.
+//! [`Core`](core::Core). The modules here from the top to the ground: `insight` says what a cache knows of
+//! itself, `core` has the class and its verbs, `store` the entries behind it, `key` compares keys, and `holdings` owns every object.
 //!
 //! # No Python code in the wrong place
 //! `__eq__`, `__hash__`, `__del__`, weighers and listeners are Python code: they may raise, take seconds, use
@@ -22,6 +22,7 @@
 //! Without it (free threading), the library's own synchronisation holds.
 
 // Modules from the top to the ground, each of which uses those below it.
+mod insight;
 mod core;
 mod clock;
 mod arguments;
@@ -42,6 +43,8 @@ mod _native {
     use crate::clock::ManualClock;
     #[pymodule_export]
     use crate::core::{Core, policies};
+    #[pymodule_export]
+    use crate::insight::{frequency, ranked, reset_shadow_counts, segments, shadow_report, weight};
 
     /// Refuses subinterpreters: an object of one must not be used in another, which a cache could not tell.
     #[pymodule_init]
