@@ -86,13 +86,6 @@ def cached(
     return decorate
 
 
-def lru_cache(maxsize=128, typed=False):
-    """`functools.lru_cache`, except that concurrent calls with the same arguments run the function once."""
-    if callable(maxsize):
-        return cached(128, policy="lru")(maxsize)
-    return cached(maxsize, typed=typed, policy="lru")
-
-
 class _Instances:
     """Numbers that stand for instances, which are not kept alive, and need not be hashable."""
 
