@@ -62,12 +62,39 @@ def test_another_bound_is_refused_as_by_functools(maxsize):
             decorate(maxsize)
 
 
+# What is different, and why; each of these tests fails.
+DIFFERENT = {
+    "test_kwargs_order": "the order of keyword arguments makes no difference",
+    "test_lru_cache_threaded2": "it wants each thread that misses to run the function",
+    "test_lru_hash_only_once": "the hash of an argument is computed anew for each step of a miss",
+    "test_lru_method": "a method's instances need weak references, and each has results of its own",
+    "test_lru_reentrancy_with_len": "it calls the function while it replaces the built-in len",
+}
+
 if CPythonTests is not None:
+
+    @larder.lru_cache()
+    def kept(x, y):
+        return 3 * x + y
 
     class TestLikeFunctools(CPythonTests, unittest.TestCase):
         """CPython's tests of `functools.lru_cache`."""
 
-        module = types.SimpleNamespace(
-            lru_cache=larder.lru_cache, cache=larder.lru_cache(maxsize=None), wraps=functools.wraps,
-            partial=functools.partial, update_wrapper=functools.update_wrapper,
-        )
+        module = types.ModuleType("functools_with_ours")
+        vars(module).update(vars(functools), lru_cache=larder.lru_cache, _CacheInfo=larder.CacheInfo)
+        cached_func = [kept]
+
+        @larder.lru_cache()
+        def cached_meth(self, x, y):
+            return 3 * x + y
+
+        @staticmethod
+        @larder.lru_cache()
+        def cached_staticmeth(x, y):
+            return 3 * x + y
+
+    # It would wait until its threads give up.
+    TestLikeFunctools.test_lru_cache_threaded2 = None
+    for name in DIFFERENT:
+        if getattr(TestLikeFunctools, name, None):
+            setattr(TestLikeFunctools, name, unittest.expectedFailure(getattr(TestLikeFunctools, name)))
