@@ -32,7 +32,7 @@ const NO_BOUND: usize = 1 << 33;
 /// `larder.Cache` says what its arguments are.
 #[pyclass(subclass, weakref, frozen, module = "larder._native")]
 pub(crate) struct Core {
-    store: Store,
+    pub(crate) store: Store,
     is_unbounded: bool,
     weigher: Option<Py<PyAny>>,
     listening: Listening,
@@ -49,7 +49,8 @@ impl Core {
     #[new]
     #[pyo3(signature = (
         capacity = None, *, max_weight = None, weigher = None, policy = "window_tiny_lfu", ttl = None,
-        idle = None, jitter = 0.0, listener = None, explain = 0, clock = None, lazy_expiry = false
+        idle = None, jitter = 0.0, listener = None, explain = 0, clock = None, lazy_expiry = false,
+        shadow = None
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are the keyword arguments of a class")]
     fn new(
@@ -64,6 +65,7 @@ impl Core {
         explain: usize,
         clock: Option<&Bound<'_, ManualClock>>,
         lazy_expiry: bool,
+        shadow: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         for (name, given) in [("weigher", &weigher), ("listener", &listener)] {
             if let Some(given) = given
@@ -79,7 +81,11 @@ impl Core {
             .count_lookups()
             .jitter(jitter);
         let is_unbounded = capacity.is_none() && max_weight.is_none();
-        let is_plain = max_weight.is_none() && ttl.is_none() && idle.is_none() && explain == 0;
+        let is_plain = max_weight.is_none()
+            && ttl.is_none()
+            && idle.is_none()
+            && explain == 0
+            && shadow.is_none();
         if is_unbounded {
             // The library wants a bound, and the policy never has to choose.
             builder = builder.capacity(NO_BOUND).policy(Policy::fifo());
@@ -102,6 +108,9 @@ impl Core {
         }
         if let Some(clock) = clock {
             builder = builder.clock(clock.get().clock.clone());
+        }
+        if let Some(shadow) = arguments::shadow(shadow, is_unbounded)? {
+            builder = builder.shadow(shadow);
         }
         if lazy_expiry {
             // So that `remove_expired` finds an entry as soon as it has expired.

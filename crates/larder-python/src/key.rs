@@ -161,7 +161,9 @@ unsafe fn are_equal_tuples(one: *mut ffi::PyObject, other: *mut ffi::PyObject) -
     })
 }
 
-/// A key in the table. The holdings own the object that it refers to, for longer than the entry exists.
+/// A key in the table. The holdings own the object that it refers to, for longer than the entry exists. A clone
+/// may be used as long as a pin that was held when it was made.
+#[derive(Clone)]
 pub(crate) struct Key {
     object: *mut ffi::PyObject,
     hash: isize,

@@ -1,10 +1,10 @@
 //! The part of larder for Python that is not written in Python: the entries, and who owns their objects.
 //!
 //! Decorators, the interface of PyQuickCache and the backend of Django are modules in Python above the class
-//! [`Core`](core::Core). The modules here from the top to the ground: `calls` and `lookups` have what a decorated
-//! call and PyQuickCache's `get` do on a hit, `core` has the class and its verbs, `quick` and `fast` a short way
-//! into some, `listening` the listener, `store` the entries behind it, `loads` knows which loads are stale, `key` compares keys, and `holdings` owns
-//! every object.
+//! [`Core`](core::Core). The modules here from the top to the ground: `insight` says what a cache knows of itself,
+//! `calls` and `lookups` have what a decorated call and PyQuickCache's `get` do on a hit, `core` has the class and
+//! its verbs, `quick` and `fast` a short way into some, `listening` the listener, `store` the entries behind it,
+//! `loads` knows which loads are stale, `key` compares keys, and `holdings` owns every object.
 //!
 //! # No Python code in the wrong place
 //! `__eq__`, `__hash__`, `__del__`, weighers and listeners are Python code: they may raise, take seconds, use
@@ -24,6 +24,7 @@
 //! Without it (free threading), the library's own synchronisation holds.
 
 // Modules from the top to the ground, each of which uses those below it.
+mod insight;
 mod calls;
 mod lookups;
 #[cfg(not(PyPy))]
@@ -55,6 +56,8 @@ mod _native {
     use crate::clock::ManualClock;
     #[pymodule_export]
     use crate::core::{Core, policies};
+    #[pymodule_export]
+    use crate::insight::{frequency, ranked, reset_shadow_counts, segments, shadow_report, weight};
     #[pymodule_export]
     use crate::loads::Fill;
     #[pymodule_export]

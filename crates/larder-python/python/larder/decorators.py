@@ -87,13 +87,6 @@ def cached(
     return decorate
 
 
-def lru_cache(maxsize=128, typed=False):
-    """`functools.lru_cache`, except that concurrent calls with the same arguments run the function once."""
-    if callable(maxsize):
-        return cached(128, policy="lru")(maxsize)
-    return cached(maxsize, typed=typed, policy="lru")
-
-
 class _Instances:
     """Numbers that stand for instances, which are not kept alive, and need not be hashable."""
 
@@ -142,7 +135,9 @@ class _Cached:
         self._instances = _Instances()
         self._is_stale_allowed = bool(options.while_revalidate or options.if_error)
         self._base = cache.stats() if self._is_shared else {"hits": 0, "misses": 0}
-        self._name = f"{function.__module__}.{function.__qualname__}"
+        # Some callables, such as partial ones, have no name.
+        name = getattr(function, "__qualname__", f"{type(function).__qualname__} at {id(function)}")
+        self._name = f"{getattr(function, '__module__', None)}.{name}"
 
     def __get__(self, instance, owner=None):
         return self if instance is None else _Bound(self, instance)
@@ -150,6 +145,12 @@ class _Cached:
     def __reduce__(self):
         # Found again by its name, like a function.
         return self.__qualname__
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
 
     def __repr__(self):
         return f"<cached {self._function!r}>"

@@ -43,9 +43,3 @@ def cached(
     stale_if_error: float = 0,
     timer: Callable[[], float] = ...,
 ) -> Callable[[Callable[..., R]], CachedFunction[R]]: ...
-@overload
-def lru_cache(maxsize: Callable[..., R]) -> CachedFunction[R]: ...
-@overload
-def lru_cache(
-    maxsize: Optional[int] = 128, typed: bool = False
-) -> Callable[[Callable[..., R]], CachedFunction[R]]: ...
