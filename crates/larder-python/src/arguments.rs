@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use larder::{Policy, ShadowConfig};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::types::{PyAnyMethods, PyBool, PyDict, PyDictMethods, PyString};
-use pyo3::{Bound, PyAny, PyResult};
+use pyo3::{Bound, IntoPyObjectExt, Py, PyAny, PyErr, PyResult};
 
 /// The longest lifetime that is not taken for ever, in seconds: 500 years, near what the library can hold.
 const FOR_EVER: f64 = 500.0 * 365.25 * 86400.0;
@@ -106,4 +106,30 @@ pub(crate) fn shadow(
         ));
     }
     Ok(Some(config))
+}
+
+/// The weight of an entry: what the weigher returns, or 1 if there is none.
+///
+/// # Errors
+/// What the weigher raises; ValueError if it does not return a weight.
+pub(crate) fn weight(
+    weigher: Option<&Py<PyAny>>,
+    key: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<u32> {
+    let Some(weigher) = weigher else { return Ok(1) };
+    let weight = weigher.bind(key.py()).call1((key, value))?;
+    weight.extract().map_err(|_| {
+        let message =
+            format!("the weigher returned {weight}, which is no int from 0 to 4294967295");
+        PyValueError::new_err(message)
+    })
+}
+
+/// The error that says that a key is missing.
+pub(crate) fn missing(key: &Bound<'_, PyAny>) -> PyErr {
+    match (key,).into_py_any(key.py()) {
+        Ok(arguments) => PyKeyError::new_err(arguments),
+        Err(error) => error,
+    }
 }

@@ -7,12 +7,9 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
 
 use larder::{Cache, Explanation, Inserted, KeyState, Maintenance, Policy, Rejection};
-use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::types::{PyAnyMethods, PyDict, PyDictMethods, PyList, PyMappingMethods, PyTypeMethods};
-use pyo3::{
-    Bound, IntoPyObjectExt, Py, PyAny, PyErr, PyResult, PyTraverseError, PyVisit, Python, pyclass,
-    pyfunction, pymethods,
-};
+use pyo3::{Bound, Py, PyAny, PyResult, PyTraverseError, PyVisit, Python, pyclass, pymethods};
 
 use crate::arguments;
 use crate::clock::ManualClock;
@@ -36,12 +33,6 @@ pub(crate) struct Core {
     is_unbounded: bool,
     weigher: Option<Py<PyAny>>,
     listening: Listening,
-}
-
-/// The names of the eviction policies.
-#[pyfunction]
-pub(crate) fn policies() -> Vec<String> {
-    Policy::names().collect()
 }
 
 #[pymethods]
@@ -133,7 +124,7 @@ impl Core {
     }
 
     fn __getitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.look_up(key)?.ok_or_else(|| missing(key))
+        self.look_up(key)?.ok_or_else(|| arguments::missing(key))
     }
 
     /// The value of `key`, or `default`; it counts neither as a use of the entry nor as a hit or a miss.
@@ -286,7 +277,7 @@ impl Core {
     }
 
     fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.remove(key)? { Ok(()) } else { Err(missing(key)) }
+        if self.remove(key)? { Ok(()) } else { Err(arguments::missing(key)) }
     }
 
     /// Removes `key` and returns its value, or `default`; a KeyError if there is neither.
@@ -308,7 +299,7 @@ impl Core {
         self.settle(py);
         match popped? {
             Some(value) => Ok(value),
-            None => default.get_item(0).map(Bound::unbind).map_err(|_| missing(key)),
+            None => default.get_item(0).map(Bound::unbind).map_err(|_| arguments::missing(key)),
         }
     }
 
@@ -355,7 +346,7 @@ impl Core {
         let Some(value) = self.peek(key, None)? else { return Ok(false) };
         let Some(ttl) = ttl else { return Ok(true) };
         let tags = self.tags(key)?.unwrap_or_default();
-        let weight = self.weigh(key, value.bind(py))?;
+        let weight = arguments::weight(self.weigher.as_ref(), key, value.bind(py))?;
         let extras = Extras { ttl: Some(ttl), tags, weight, fill: None };
         self.insert_with(key, value.bind(py), Verb::Replace, &extras)
     }
@@ -365,7 +356,7 @@ impl Core {
     fn expires_in(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
         let cache = &self.store.cache;
         let info = self.store.find(key, |query| cache.inspect(query))?;
-        let info = info.ok_or_else(|| missing(key))?;
+        let info = info.ok_or_else(|| arguments::missing(key))?;
         Ok(info.expires_in.map(|left| left.as_secs_f64()))
     }
 
@@ -551,7 +542,7 @@ impl Core {
         Ok(Extras {
             ttl: ttl.map_or(Ok(None), |given| arguments::lifetime(given, "ttl"))?,
             tags: arguments::tags(tags)?,
-            weight: self.weigh(key, value)?,
+            weight: arguments::weight(self.weigher.as_ref(), key, value)?,
             fill: None,
         })
     }
@@ -571,16 +562,6 @@ impl Core {
             }
             inserted => Ok(inserted.is_some_and(|inserted| inserted.is_stored())),
         }
-    }
-
-    fn weigh(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<u32> {
-        let Some(weigher) = &self.weigher else { return Ok(1) };
-        let weight = weigher.bind(key.py()).call1((key, value))?;
-        weight.extract().map_err(|_| {
-            let message =
-                format!("the weigher returned {weight}, which is no int from 0 to 4294967295");
-            PyValueError::new_err(message)
-        })
     }
 
     fn state_after(
@@ -617,12 +598,5 @@ impl Core {
         if holdings.is_unsettled() && holdings.release_quiet(py) {
             self.listening.settle(holdings, py);
         }
-    }
-}
-
-fn missing(key: &Bound<'_, PyAny>) -> PyErr {
-    match (key,).into_py_any(key.py()) {
-        Ok(arguments) => PyKeyError::new_err(arguments),
-        Err(error) => error,
     }
 }

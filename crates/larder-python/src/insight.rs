@@ -3,11 +3,17 @@
 //! These are functions of the module and not methods of the class: `larder.Cache` has the methods, in Python,
 //! because none of them is called often.
 
-use larder::ShadowPoint;
+use larder::{Policy, ShadowPoint};
 use pyo3::types::{PyAnyMethods, PyDict, PyDictMethods, PyList};
 use pyo3::{Bound, Py, PyAny, PyResult, Python, pyfunction};
 
 use crate::core::Core;
+
+/// The names of the eviction policies.
+#[pyfunction]
+pub(crate) fn policies() -> Vec<String> {
+    Policy::names().collect()
+}
 
 /// Up to `count` keys: those that the policy would evict next, or those that it finds most worth keeping.
 #[pyfunction]

@@ -55,7 +55,7 @@ mod _native {
     #[pymodule_export]
     use crate::clock::ManualClock;
     #[pymodule_export]
-    use crate::core::{Core, policies};
+    use crate::core::Core;
     #[pymodule_export]
     use crate::insight::{frequency, ranked, reset_shadow_counts, segments, shadow_report, weight};
     #[pymodule_export]
