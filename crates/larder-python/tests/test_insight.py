@@ -1,5 +1,6 @@
 """What a cache says about itself: order, frequencies, segments, shadow caches; and what `help()` says of it."""
 
+import contextlib
 import inspect
 import pydoc
 import threading
@@ -103,7 +104,9 @@ def test_the_order_while_threads_change_the_cache():
     try:
         for _ in range(100):
             failures += [key for key in cache.hottest(100) if not key.startswith("k")]
-            cache.pop_coldest()
+            # It may be empty, if the threads had no time since.
+            with contextlib.suppress(KeyError):
+                cache.pop_coldest()
     finally:
         is_over.set()
         for thread in threads:

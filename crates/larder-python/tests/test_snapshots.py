@@ -28,7 +28,7 @@ def content(entries, saved_at=None):
 
 def filled():
     cache = Cache(1000)
-    for number in range(100):
+    for number in range(15):
         cache.set(f"key {number}", {"number": number, "list": [number] * 10, "at": datetime.timedelta(number)}, 500, ["t"])
     return cache
 
@@ -124,7 +124,7 @@ def test_changed_bodies_raise_nothing_else(tmp_path):
     chance, path, cache = random.Random(3), tmp_path / "changed", filled()
     cache.save(path)
     body = path.read_bytes()[len(MAGIC) + HEAD.size :]
-    for round in range(ROUNDS // 5):
+    for round in range(ROUNDS // 8):
         changed = bytearray(body)
         for _ in range(chance.randrange(1, 4)):
             at = chance.randrange(len(changed))
@@ -149,7 +149,7 @@ def test_changed_json_raises_nothing_else(tmp_path):
         cache.set(f"key {number}", [number, None, "x"], 500, ["t"])
     cache.save(path, "json")
     body = path.read_bytes()
-    for round in range(ROUNDS // 5):
+    for round in range(ROUNDS // 8):
         changed = bytearray(body)
         for _ in range(chance.randrange(1, 4)):
             changed[chance.randrange(len(changed))] = chance.choice(b'0123456789-eE.,:[]{}"\\nu \xff')
