@@ -18,5 +18,6 @@ pub(crate) mod system_time;
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) mod at_fork;
 pub(crate) mod lazy_box;
+pub(crate) mod lock;
 pub(crate) mod sync;
 pub(crate) mod reentrancy;

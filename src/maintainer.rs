@@ -25,6 +25,7 @@ use std::io;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use crate::base::lock::Lock;
 use crate::base::panics::contain;
 #[cfg(all(unix, not(larder_loom)))]
 use crate::base::reentrancy::Patience;
@@ -50,8 +51,8 @@ pub(crate) trait Maintained: Send + Sync {
 ///
 /// If the holder came first, the lock hands its changes on to this call, or it still has the lock. If it came
 /// later, the lock hands on to it that the cache is idle, which was declared before this call.
-pub(crate) fn is_left<T>(lock: &Mutex<T>, has_work: impl Fn() -> bool) -> bool {
-    has_work() || sync::try_lock(lock).is_none_or(|_held| has_work())
+pub(crate) fn is_left<T>(lock: &Lock<T>, has_work: impl Fn() -> bool) -> bool {
+    has_work() || lock.try_lock().is_none_or(|_held| has_work())
 }
 
 const AWAITED: u8 = 0;

@@ -13,8 +13,9 @@ use crate::base::lazy_box::LazyBox;
 use loom::cell::UnsafeCell;
 use loom::thread::Thread;
 
+use crate::base::lock::Lock;
 use crate::base::node_id::NodeId;
-use crate::base::sync::{self, AtomicUsize, Mutex as LoomMutex, Ordering};
+use crate::base::sync::{AtomicUsize, Ordering};
 use crate::buffer::read_buffer::{ReadBuffer, ReadRecord};
 use crate::buffer::write_buffer::{ChangeKind, Event, Popped, SLOTS, WriteBuffer};
 use crate::entry::{Entry, EntryPtr, Owned, dispose};
@@ -28,6 +29,7 @@ mod governed;
 mod gated;
 mod guarded;
 mod living;
+mod locked;
 mod parked;
 mod tagged;
 mod timed;
@@ -38,6 +40,7 @@ pub use gated::{Gated, Victim};
 pub use governed::{Governed, Member};
 pub use guarded::{Guarded, Unlinked};
 pub use living::Living;
+pub use locked::Locked;
 pub use parked::{Handed, Waiting};
 pub use tagged::Tagged;
 pub use timed::Timed;
@@ -135,7 +138,8 @@ impl Map {
     /// Returns the replaced value.
     pub fn upsert(&self, key: u64, value: u64) -> Option<u64> {
         let new = self.keep.entry(key, value);
-        let (new, old) = self.table.upsert_plain(new, KeyHash::from_raw(key), &pin());
+        let place = self.table.place(KeyHash::from_raw(key));
+        let (new, old) = self.table.upsert_plain(new, place, &pin());
         self.keep.keep(new);
         old.map(|old| self.taken(old))
     }
@@ -455,7 +459,7 @@ impl MaintainerModel {
                 writes: Writes::default(),
                 applied: AtomicUsize::new(0),
                 left: AtomicUsize::new(0),
-                lock: LoomMutex::new(()),
+                lock: Lock::new(()),
                 attendance: Attendance::new(),
                 waiter: loom::thread::current(),
             }),
@@ -477,7 +481,7 @@ struct VisitedCache {
     applied: AtomicUsize,
     /// What direct runs leave to the thread, written under the lock.
     left: AtomicUsize,
-    lock: LoomMutex<()>,
+    lock: Lock<()>,
     attendance: Attendance,
     waiter: Thread,
 }
@@ -495,7 +499,7 @@ impl CacheModel {
     /// As a direct run, which leaves garbage.
     pub fn run_directly(&self) {
         {
-            let _held = sync::lock(&self.cache.lock);
+            let _held = self.cache.lock.lock();
             self.cache.left.store(1, Ordering::Relaxed);
         }
         self.cache.attendance.notify();
@@ -521,7 +525,7 @@ impl Maintained for VisitedCache {
             self.waiter.unpark();
         }
         if self.left.load(Ordering::Relaxed) > 0 {
-            let held = sync::lock(&self.lock);
+            let held = self.lock.lock();
             self.left.store(0, Ordering::Relaxed);
             drop(held);
             self.applied.fetch_add(1, Ordering::Release);

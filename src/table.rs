@@ -20,7 +20,7 @@ use crate::entry::{Entry, EntryPtr, Header, Owned};
 use crate::reclaim::{AnyGuard, Guard};
 
 use list::SplitList;
-pub(crate) use list::{AttemptStage, BucketProbe};
+pub(crate) use list::{AttemptStage, BucketProbe, Place};
 
 /// The number of entries or buckets that are passed under one guard.
 #[cfg(not(larder_loom))]
@@ -79,6 +79,12 @@ impl<K, V> Table<K, V> {
     #[inline]
     pub(crate) fn untyped(&self) -> UntypedTable<'_> {
         UntypedTable(&self.list)
+    }
+
+    /// Where `hash` belongs now.
+    #[inline(always)]
+    pub(crate) fn place(&self, hash: KeyHash) -> Place<'_> {
+        self.list.place(hash)
     }
 
     /// Prefetches the bucket head of `hash`, which is about to be changed.
@@ -284,19 +290,19 @@ impl<K, V> Table<K, V> {
         }
     }
 
-    /// As [`upsert`](Self::upsert), for a change that needs no consent.
+    /// As [`upsert`](Self::upsert), for a change that needs no consent. `place` is that of `new`.
     #[inline(always)]
     pub(crate) fn upsert_plain(
         &self,
         new: Owned<K, V>,
-        hash: KeyHash,
+        place: Place<'_>,
         guard: &Guard,
     ) -> (EntryPtr, Option<EntryPtr>)
     where
         K: Eq,
     {
         // SAFETY: as in `probe_bucket`.
-        if unsafe { self.list.insert_into_empty(new.as_ptr().as_raw(), hash) } {
+        if unsafe { self.list.insert_into_empty(new.as_ptr().as_raw(), place) } {
             return (new.into_shared(), None);
         }
         match self.upsert(new, |_, _| true, guard) {

@@ -99,6 +99,17 @@ impl<const SLOTS: usize> StripedRing<SLOTS> {
         }
     }
 
+    /// Whether a stripe has a word that would come out first. It may miss words that racing offers have left
+    /// behind a gap.
+    #[inline]
+    fn has_some(&self) -> bool {
+        let has_first = |stripe: &CachePadded<RingStripe<SLOTS>>| {
+            let head = stripe.head.load(Ordering::Relaxed);
+            stripe.slots[head % SLOTS].load(Ordering::Relaxed) != 0
+        };
+        self.stripes.iter().filter_map(LazyBox::get).any(has_first)
+    }
+
     /// Takes up to `max` words out of each stripe, or all where racing offers have left a gap.
     #[inline]
     pub(crate) fn drain_some(&self, max: usize, mut accept: impl FnMut(u64)) {
@@ -192,6 +203,12 @@ impl ReadBuffer {
         self.0.drain(|word| accept(ReadRecord(word)));
     }
 
+    /// Whether there are records. It may miss those that racing offers have left behind a gap.
+    #[inline]
+    pub(crate) fn has_some(&self) -> bool {
+        self.0.has_some()
+    }
+
     /// Takes up to `max` records out of each stripe, the oldest first. Only one caller may do so at a time.
     #[inline]
     pub(crate) fn drain_some(&self, max: usize, mut accept: impl FnMut(ReadRecord)) {
@@ -280,6 +297,20 @@ mod tests {
             let mut drained = Vec::new();
             ring.drain(|word| drained.push(word));
             assert_eq!(drained, [1, 2, 3, 4, 5, 6, 7, 8]);
+        }
+    }
+
+    #[test]
+    fn it_has_some_until_all_are_taken() {
+        let buffer = ReadBuffer::new(2);
+        assert!(!buffer.has_some());
+        for thread in [0, 1] {
+            assert!(offer(&buffer, thread, 5, 0) && buffer.has_some());
+            assert!(offer(&buffer, thread, 6, 0));
+            buffer.drain_some(1, |_| ());
+            assert!(buffer.has_some());
+            buffer.drain_some(1, |_| ());
+            assert!(!buffer.has_some());
         }
     }
 

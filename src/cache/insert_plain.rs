@@ -27,25 +27,24 @@ where
             return self.store_unwatched(key, value, hash);
         }
         let engine = &self.shared.engine;
-        engine.table.prefetch_bucket(hash);
+        let place = engine.table.place(hash);
+        place.prefetch_head();
         let Some(report) = engine.plain_report(hash) else {
             return self.store_unwatched(key, value, hash);
         };
         let new = Owned::new(hash, 1, key, value);
-        engine.table.prefetch_entry(hash);
+        place.prefetch_entry();
         engine.mark_changed(hash);
         let guard = reclaim::pin();
-        let (new, old) = engine.table.upsert_plain(new, hash, &guard);
+        let (new, old) = engine.table.upsert_plain(new, place, &guard);
         // Nothing panics from here until the change is reported.
         let Some(old) = old else {
             self.count(Counter::Inserts, &guard);
-            drop(guard);
-            report.submit(&Event::Inserted(new));
+            report.submit(&Event::Inserted(new), guard);
             return Inserted::Added;
         };
         let is_replacement = self.note_overwritten(old, hash, &guard);
-        drop(guard);
-        report.submit(&Event::Replaced { new, old });
+        report.submit(&Event::Replaced { new, old }, guard);
         if is_replacement { Inserted::Replaced } else { Inserted::Added }
     }
 

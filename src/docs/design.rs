@@ -41,10 +41,12 @@
 //! themselves, so a hit touches one bucket word and one entry and nothing else. (Shalev and Shavit 2006;
 //! Michael 2002.)
 //!
-//! **Short runs.** What a change leaves to maintenance is done by callers, a few events at a time: eight are
+//! **Short runs.** Callers do what a change leaves to maintenance: in a plain cache each applies its own event as
+//! soon as it has written, if the lock is free; elsewhere they apply a few events at a time, since eight are
 //! enough to share the cost of the lock, and take about as long as a few insertions. So no caller pays for many others,
 //! and few threads lose their processor within a run. If one does, the others go on writing into a buffer
-//! that is long compared with a run, and then sleep until the lock is free. What a run frees, expires and
+//! that is long compared with a run, and then yield until the lock is free. It is a word of our own, because nobody
+//! sleeps in it: releasing it is a plain store. What a run frees, expires and
 //! evicts for lowered limits is bounded too. With more threads than processors, grace periods last until
 //! each of the threads had its turn; so a thread that finds much garbage gives way once for each grace period.
 //!

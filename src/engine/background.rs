@@ -34,7 +34,7 @@ impl<K, V> Engine<K, V> {
                 continue;
             }
             for _ in 0..RUNS_A_VISIT {
-                let after = match sync::try_lock(&partition.core) {
+                let after = match partition.core.try_lock() {
                     Some(mut core) => partition.run(&mut core, self, None, Freeing::All, due_ns),
                     None => break, // another thread runs maintenance
                 };

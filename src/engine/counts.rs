@@ -15,11 +15,14 @@ use crate::base::sync::{AtomicU64, AtomicUsize, Ordering};
 pub(super) struct Counts {
     pub(super) removals: Removals,
     pub(super) retired: AtomicU64,
+    /// Direct runs, and what they have evicted: entries that weigh one each. They are not counted above.
+    pub(super) direct_runs: AtomicU64,
+    pub(super) direct_evictions: AtomicU64,
+    // What follows is written less often, or by other threads.
+    pub(super) weight: AtomicU64,
     pub(super) runs: AtomicU64,
     /// Runs that were allowed to free entries.
     pub(super) freeing_runs: AtomicU64,
-    // What follows is written less often, or by other threads.
-    pub(super) weight: AtomicU64,
     /// Those of which the atomic listener was notified. The notifying thread counts them without the
     /// lock.
     pub(super) notified: Removals,
@@ -47,6 +50,7 @@ const _: () = assert!(offset_of!(Counts, weight) == 64);
 impl Counts {
     pub(super) fn add_to(&self, stats: &mut Stats, entry_bytes: u64) {
         let Self { removals, notified, retired, freed, runs, faults, panics, .. } = self;
+        let Self { direct_runs, direct_evictions, .. } = self;
         // `freed` is read before `retired`, so that no more seems to be freed than was retired.
         stats.freed_bytes += freed.load(Ordering::Relaxed) * entry_bytes;
         stats.retired_bytes += retired.load(Ordering::Relaxed) * entry_bytes;
@@ -57,7 +61,11 @@ impl Counts {
             stats.expired_weight += removals.expired_weight.load(Ordering::Relaxed);
             stats.invalidations += removals.invalidations.load(Ordering::Relaxed);
         }
-        stats.maintenance_runs += runs.load(Ordering::Relaxed);
+        let direct_evictions = direct_evictions.load(Ordering::Relaxed);
+        stats.evictions += direct_evictions;
+        stats.evicted_weight += direct_evictions;
+        stats.maintenance_runs +=
+            runs.load(Ordering::Relaxed) + direct_runs.load(Ordering::Relaxed);
         stats.maintenance_panics += faults.load(Ordering::Relaxed) + panics.load(Ordering::Relaxed);
     }
 }
@@ -79,6 +87,7 @@ impl Removals {
 }
 
 /// Adds to a count that only the holder of the lock writes.
+#[inline]
 pub(super) fn add(count: &AtomicU64, amount: u64) {
     count.store(count.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
 }

@@ -88,7 +88,7 @@ impl<K, V> Engine<K, V> {
             self.deliver_last();
             self.apply_pending();
             for partition in &self.partitions {
-                let all = sync::lock(&partition.core).retired.take_all();
+                let all = partition.core.lock().retired.take_all();
                 while_dropping(|| all.dispose());
             }
             if !self.partitions.iter().any(Partition::has_anything_left) {

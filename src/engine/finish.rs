@@ -1,7 +1,7 @@
 //! What a run of maintenance leaves to be done without the lock.
 #![forbid(unsafe_code)]
 
-use super::partition::{AfterUnlock, DirectRun, Freeing, Partition, Unpaced};
+use super::partition::{AfterDirect, AfterUnlock, DirectRun, Freeing, Partition, Unpaced};
 use super::{BUCKETS_OPENED_INLINE, Engine, ending};
 use crate::base::cause::RemovalCause;
 use crate::base::mode::Maintenance;
@@ -23,7 +23,7 @@ impl<K, V> Engine<K, V> {
     /// Runs maintenance of a partition unless another thread does.
     pub(super) fn try_run(&self, partition: &Partition<K, V>, freeing: Freeing) -> bool {
         let due_ns = self.due_about_now(partition);
-        let after = match sync::try_lock(&partition.core) {
+        let after = match partition.core.try_lock() {
             Some(mut core) => partition.run(&mut core, self, None, freeing, due_ns),
             None => return false,
         };
@@ -40,7 +40,7 @@ impl<K, V> Engine<K, V> {
         event: Option<Event>,
         due_ns: Option<u64>,
     ) -> AfterUnlock<'e, K, V> {
-        let mut core = sync::lock(&partition.core);
+        let mut core = partition.core.lock();
         partition.run(&mut core, self, event, Freeing::AsRetired, due_ns)
     }
 
@@ -95,7 +95,7 @@ impl<K, V> Engine<K, V> {
             return Some(self.run_locked(partition, None, due_ns));
         }
         // If another thread has the lock, it goes on with the work.
-        let mut core = sync::try_lock(&partition.core)?;
+        let mut core = partition.core.try_lock()?;
         Some(partition.run(&mut core, self, None, Freeing::AsRetired, due_ns))
     }
 
@@ -150,9 +150,18 @@ impl<K, V> Engine<K, V> {
     }
 
     /// Does what a direct run has left.
-    #[inline]
-    pub(super) fn finish_direct(&self, partition: &Partition<K, V>, run: DirectRun<K, V>) {
-        let DirectRun { free, phase, linked, is_paced, has_garbage } = run;
+    #[inline(never)]
+    pub(super) fn finish_direct(
+        &self,
+        partition: &Partition<K, V>,
+        rest: &mut Option<AfterDirect<'_, K, V>>,
+    ) {
+        let run = match rest.take() {
+            Some(AfterDirect::Plain(run)) => run,
+            Some(AfterDirect::More(after)) => return self.finish(partition, after),
+            None => return,
+        };
+        let DirectRun { free, phase, linked, is_paced } = run;
         if linked != 0 {
             let linked = self.note_linked(linked);
             if linked > 0 {
@@ -160,7 +169,6 @@ impl<K, V> Engine<K, V> {
                 if self.has_closed_buckets() {
                     // SeqCst: as at the end of `finish_run`.
                     sync::fence(Ordering::SeqCst);
-                    self.attendance.notify();
                 }
             }
         }
@@ -171,10 +179,9 @@ impl<K, V> Engine<K, V> {
         if let Some(batch) = free {
             self.free(partition, vec![batch], phase);
         }
-        if has_garbage {
-            // The run saw, under the lock, whether the maintenance thread had declared the cache idle.
-            self.attendance.notify();
-        }
+        // There may be garbage, of which the run saw, under the lock, whether the maintenance thread had
+        // declared the cache idle; or buckets to open.
+        self.attendance.notify();
     }
 
     /// Advances the epoch once enough was retired.

@@ -5,7 +5,6 @@ use super::Engine;
 use super::partition::{Freeing, Partition};
 use crate::base::mode::Maintenance;
 use crate::base::stats::Counter;
-use crate::base::sync;
 use crate::buffer::read_buffer::{ReadBuffer, ReadRecord};
 use crate::entry::EntryPtr;
 use crate::policy::Accesses;
@@ -88,7 +87,7 @@ impl<K, V> Engine<K, V> {
     /// maintenance only if it has more to do, which is seldom where most calls are hits.
     fn make_read_room(&self, partition: &Partition<K, V>) {
         if self.accesses == Accesses::Order && self.due_about_now(partition).is_none() {
-            let Some(mut core) = sync::try_lock(&partition.core) else { return };
+            let Some(mut core) = partition.core.try_lock() else { return };
             if partition.drain_quiet(&mut core) {
                 return;
             }

@@ -78,7 +78,7 @@ impl<K, V> Engine<K, V> {
             let mut loans = sync::lock(&self.loans);
             // False if the bound was just lowered: there is no room for the entry, and it will be evicted.
             if loans.lend(home, u64::from(weight), more) {
-                sync::lock(&self.partitions[home].core).evictor.reserve(more);
+                self.partitions[home].core.lock().evictor.reserve(more);
                 loan.weight = more;
             }
         }
@@ -96,7 +96,7 @@ impl<K, V> Engine<K, V> {
             let version = self.lower_limits();
             for partition in &self.partitions {
                 let is_above = {
-                    let mut core = sync::lock(&partition.core);
+                    let mut core = partition.core.lock();
                     core.evictor.ratchet();
                     core.evictor.is_above_limits()
                 };
@@ -123,10 +123,10 @@ impl<K, V> Engine<K, V> {
     fn lower_limits(&self) -> u64 {
         let mut loans = sync::lock(&self.loans);
         for (index, partition) in self.partitions.iter().enumerate() {
-            loans.take_back(index, sync::lock(&partition.core).evictor.needed_loan());
+            loans.take_back(index, partition.core.lock().evictor.needed_loan());
         }
         for (index, partition) in self.partitions.iter().enumerate() {
-            let mut core = sync::lock(&partition.core);
+            let mut core = partition.core.lock();
             partition.lower_weight(&mut core, loans.share(index), loans.lent(index));
         }
         loans.version()
@@ -136,7 +136,7 @@ impl<K, V> Engine<K, V> {
     fn evict_excess(&self, partition: &Partition<K, V>) {
         loop {
             let (after, is_stuck) = {
-                let mut core = sync::lock(&partition.core);
+                let mut core = partition.core.lock();
                 let before = (core.evictor.len(), core.evictor.weight());
                 let after = partition.run(&mut core, self, None, Freeing::AsRetired, None);
                 let is_stuck = before == (core.evictor.len(), core.evictor.weight());
@@ -168,7 +168,7 @@ impl<K, V> Engine<K, V> {
         }
         let mut is_done = true;
         for (index, partition) in self.partitions.iter().enumerate() {
-            let mut core = sync::lock(&partition.core);
+            let mut core = partition.core.lock();
             partition.set_weight(&mut core, loans.share(index), loans.lent(index));
             is_done &= !core.evictor.has_unneeded_loan();
         }
@@ -192,7 +192,7 @@ impl<K, V> Engine<K, V> {
         let loans = sync::lock(&self.loans);
         loans.validate();
         for (index, partition) in self.partitions.iter().enumerate() {
-            let core = sync::lock(&partition.core);
+            let core = partition.core.lock();
             let (share, lent) = (loans.share(index), loans.lent(index));
             assert_eq!(
                 core.evictor.limits().weight,
@@ -215,7 +215,7 @@ impl<K, V> Drop for Loan<'_, K, V> {
         // After this, the entry has a node if it was stored.
         self.engine.apply_waiting(partition);
         let is_unneeded = {
-            let mut core = sync::lock(&partition.core);
+            let mut core = partition.core.lock();
             core.evictor.release(self.weight);
             core.evictor.has_unneeded_loan()
         };

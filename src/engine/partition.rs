@@ -18,6 +18,7 @@ use crossbeam_utils::CachePadded;
 use crate::base::cause::RemovalCause;
 use crate::base::hash::KeyHash;
 use crate::base::histogram::{TimeCounts, TimeHistogram};
+use crate::base::lock::Lock;
 use crate::base::mode::Maintenance;
 use crate::base::node_id::NodeId;
 use crate::base::panics::Payload;
@@ -65,7 +66,7 @@ pub(super) struct Partition<K, V> {
     /// The most that an entry may weigh without a loan: the partition's share of the bound. Written under
     /// the lock.
     weight_share: AtomicU64,
-    /// `Counts::freeing_runs` when the maintenance thread last read it.
+    /// How many runs were allowed to free, when the maintenance thread last read it.
     runs_seen: AtomicU64,
     /// `PartitionConfig::backlog`.
     backlog: u64,
@@ -77,7 +78,7 @@ pub(super) struct Partition<K, V> {
     has_moved: AtomicBool,
     /// The channel to the listener, if there is one. Then slots of `writes` are claimed before all changes.
     pub(super) channel: Option<Channel<K, V>>,
-    pub(super) core: CachePadded<Mutex<Core<K, V>>>,
+    pub(super) core: CachePadded<Lock<Core<K, V>>>,
     /// The number of entries that runs have unlinked from the policy, and that leave the table once the
     /// atomic listener was notified.
     leaving: AtomicUsize,
@@ -211,7 +212,7 @@ impl<K, V> Partition<K, V> {
             channel,
             leaving: AtomicUsize::new(0),
             is_above: AtomicBool::new(false),
-            core: CachePadded::new(Mutex::new(Core {
+            core: CachePadded::new(Lock::new(Core {
                 evictor,
                 retired: Retired::new(config.batch_entries, batch_weight),
                 deferred: VecDeque::new(),
@@ -508,7 +509,7 @@ impl<K, V> Partition<K, V> {
     /// and of the listener's queue.
     #[cfg(all(unix, not(larder_loom)))]
     pub(super) fn hold_for_fork(&self) -> impl Sized + '_ {
-        let core = sync::lock_for_fork(&self.core);
+        let core = self.core.lock_for_fork();
         let moved = sync::lock_for_fork(&self.moved);
         let queue = self.channel.as_ref().map(Channel::hold_for_fork);
         (queue, moved, core)
@@ -517,7 +518,7 @@ impl<K, V> Partition<K, V> {
     /// Whether something waits to be applied, delivered or freed, at the end of the cache.
     pub(super) fn has_anything_left(&self) -> bool {
         let is_waiting = self.channel.as_ref().is_some_and(Channel::has_work);
-        let core = sync::lock(&self.core);
+        let core = self.core.lock();
         is_waiting
             || self.writes.waiting() > 0
             || !core.deferred.is_empty()
@@ -534,7 +535,8 @@ impl<K, V> Partition<K, V> {
 
     /// Whether other threads ran maintenance that was allowed to free, since the last call.
     pub(super) fn is_attended(&self) -> bool {
-        let runs = self.counts.freeing_runs.load(Ordering::Relaxed);
+        let Counts { freeing_runs, direct_runs, .. } = &self.counts;
+        let runs = freeing_runs.load(Ordering::Relaxed) + direct_runs.load(Ordering::Relaxed);
         self.runs_seen.swap(runs, Ordering::Relaxed) != runs
     }
 

@@ -23,7 +23,7 @@ impl<K, V> Engine<K, V> {
             for (index, partition) in self.partitions.iter().enumerate() {
                 let share = bounds.share(index, self.partitions.len());
                 let config = bounds.policy_config(share);
-                let mut core = sync::lock(&partition.core);
+                let mut core = partition.core.lock();
                 let weight = core.evictor.limits().weight;
                 core.evictor.set_limits(Limits { weight, ..share }, &config);
                 partition.lower_weight(&mut core, loans.share(index), loans.lent(index));
@@ -87,7 +87,7 @@ impl<K, V> Engine<K, V> {
         ask: impl FnOnce(&mut Evictor) -> R,
     ) -> R {
         let (answer, payloads) = {
-            let mut core = sync::lock(&partition.core);
+            let mut core = partition.core.lock();
             partition.drain_reads(&mut core.evictor);
             (ask(&mut core.evictor), core.evictor.take_payloads())
         };

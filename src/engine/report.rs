@@ -5,7 +5,7 @@ use crossbeam_utils::Backoff;
 
 use super::Engine;
 use super::finish::Show;
-use super::partition::{AfterDirect, Freeing, Partition};
+use super::partition::{Freeing, Partition};
 use crate::base::cause::RemovalCause;
 use crate::base::hash::KeyHash;
 use crate::base::mode::Maintenance;
@@ -14,7 +14,7 @@ use crate::base::sync;
 use crate::buffer::write_buffer::{self, Event};
 use crate::engine::history::Absence;
 use crate::entry::EntryPtr;
-use crate::reclaim;
+use crate::reclaim::{self, Guard};
 
 /// Where a plain insertion reports its change.
 pub(crate) struct PlainReport<'e, K, V> {
@@ -23,10 +23,10 @@ pub(crate) struct PlainReport<'e, K, V> {
 }
 
 impl<K, V> PlainReport<'_, K, V> {
-    /// As [`Engine::submit`].
+    /// As [`Engine::submit`]. Drops the guard, under which the change was made.
     #[inline]
-    pub(crate) fn submit(&self, event: &Event) {
-        self.engine.submit_plain(self.partition, event);
+    pub(crate) fn submit(&self, event: &Event, guard: Guard) {
+        self.engine.submit_plain(self.partition, event, guard);
     }
 }
 
@@ -60,22 +60,32 @@ impl<K, V> Engine<K, V> {
             return self.apply_now(partition, event);
         }
         if self.is_direct {
-            return self.submit_plain(partition, event);
+            return self.submit_plain(partition, event, reclaim::pin());
         }
         self.push(partition, event);
     }
 
     /// Applies an event of a plain cache in background mode, or leaves it to the thread that has the lock.
     #[inline]
-    fn submit_plain(&self, partition: &Partition<K, V>, event: &Event) {
-        let outcome = sync::try_lock(&partition.core)
-            .filter(|core| partition.takes_direct_runs(core))
-            .map(|mut core| partition.run_directly(&mut core, self, event));
-        // The lock is free again.
-        match outcome {
-            Some(AfterDirect::Plain(run)) => self.finish_direct(partition, run),
-            Some(AfterDirect::More(after)) => self.finish(partition, after),
-            None => self.push(partition, event),
+    fn submit_plain(&self, partition: &Partition<K, V>, event: &Event, guard: Guard) {
+        let core = partition.core.try_lock();
+        let Some(mut core) = core.filter(|core| partition.takes_direct_runs(core)) else {
+            drop(guard);
+            return self.push(partition, event);
+        };
+        let mut rest = None;
+        let has_garbage = partition.run_directly(&mut core, self, event, &guard, &mut rest);
+        drop(core);
+        // What follows may wait or run user code.
+        drop(guard);
+        if rest.is_some() {
+            return self.finish_direct(partition, &mut rest);
+        }
+        // There is nothing to drop, which the compiler does not see.
+        std::mem::forget(rest);
+        if has_garbage {
+            // The run saw, under the lock, whether the maintenance thread had declared the cache idle.
+            self.attendance.notify();
         }
     }
 
@@ -152,7 +162,7 @@ impl<K, V> Engine<K, V> {
         // they are not retired yet, and a guard would keep the listener from being notified.
         let guard = self.atomic.is_none().then(reclaim::pin);
         let (after, victims) = {
-            let mut core = sync::lock(&partition.core);
+            let mut core = partition.core.lock();
             core.victims = Some(Vec::new());
             let after = partition.run(&mut core, self, event, Freeing::AsRetired, due_ns);
             (after, core.victims.take().unwrap_or_default())
@@ -194,8 +204,8 @@ impl<K, V> Engine<K, V> {
     fn await_push(&self, partition: &Partition<K, V>, event: &Event) {
         let backoff = Backoff::new();
         loop {
-            // Most likely the thread that has the lock has lost its processor. This one sleeps until it
-            // has the lock, and so does not keep the other from going on.
+            // Most likely the thread that has the lock has lost its processor. This one yields until it has
+            // the lock, so the other can go on.
             let due_ns = self.due_about_now(partition);
             self.finish(partition, self.run_locked(partition, None, due_ns));
             if let Ok(waiting) = partition.writes.push(event) {

@@ -4,7 +4,6 @@
 use super::Engine;
 use super::partition::Partition;
 use crate::base::prefetch::prefetch_for_read;
-use crate::base::sync;
 use crate::engine::evict::Standing;
 use crate::entry::EntryPtr;
 
@@ -37,7 +36,7 @@ impl<K, V> Engine<K, V> {
     /// The standings of all nodes. Each partition is locked while its policy names its nodes.
     pub(crate) fn standings(&self) -> Standings {
         let standings = |partition: &Partition<K, V>| {
-            let mut core = sync::lock(&partition.core);
+            let mut core = partition.core.lock();
             (core.evictor.standings(), core.evictor.take_payloads())
         };
         let of_partitions = self.partitions.iter().map(|partition| standings(partition).0);

@@ -6,7 +6,7 @@ use super::delivery::Deliveries;
 use super::partition::Partition;
 use crate::base::histogram::TimeCounts;
 use crate::base::stats::Stats;
-use crate::base::sync::{self, Ordering};
+use crate::base::sync::Ordering;
 use crate::entry::Entry;
 use crate::reclaim;
 use crate::table::Cursor;
@@ -62,7 +62,7 @@ impl<K, V> Engine<K, V> {
             });
         }
         for (partition, seen) in self.partitions.iter().zip(seen) {
-            let core = sync::lock(&partition.core);
+            let core = partition.core.lock();
             core.evictor.validate();
             assert_eq!(core.evictor.len(), seen, "the policy holds what the table does not");
             assert_eq!(partition.writes.live(), seen, "`len` is not the number of entries");

@@ -173,7 +173,7 @@ impl TestEngine {
     }
 
     fn nodes(&self) -> usize {
-        sync::lock(&self.engine.partitions[0].core).evictor.len()
+        self.engine.partitions[0].core.lock().evictor.len()
     }
 
     fn waiting(&self) -> u32 {
@@ -289,7 +289,7 @@ fn a_removed_entry_with_an_extension_is_freed_as_one_in_a_plain_run() {
     drop(guard);
     test.engine.submit(&Event::Inserted(entry), hash);
     assert!(test.engine.table.remove_entry(entry, &reclaim::pin()));
-    sync::lock(&test.engine.partitions[0].core).evictor.evict();
+    test.engine.partitions[0].core.lock().evictor.evict();
     assert_eq!(test.nodes(), 0);
     test.engine.submit(&Event::Removed(entry), hash);
     assert_eq!(test.engine.stats().retired_bytes, 2 * Entry::<u64, u64>::BYTES as u64);
@@ -403,7 +403,7 @@ fn every_access_of_one_thread_is_recorded_inline_and_none_is_lost() {
 fn readers_drain_a_full_buffer_unless_another_thread_runs_maintenance() {
     let test = TestEngine::new(Maintenance::Inline, 320);
     let entry = test.insert(1);
-    let core = sync::lock(&test.engine.partitions[0].core);
+    let core = test.engine.partitions[0].core.lock();
     for _ in 0..1_000 {
         test.hit(entry);
     }

@@ -21,6 +21,8 @@ const MAX_ENTRIES: usize = 512;
 /// cost a cache miss.
 const REFILL: usize = 16;
 const GIVEN: usize = 32;
+/// Those are chosen among so many that were freed last, so that the call which does it does not take long.
+const CONSIDERED: usize = 4 * GIVEN;
 /// The number of layouts, besides [`PAIRED`], for which a thread keeps magazines.
 const MAX_LAYOUTS: usize = 8;
 
@@ -83,12 +85,13 @@ impl Magazine {
         }
     }
 
-    /// Gives back a few entries more than it has to: the highest addresses. Otherwise scattered
-    /// entries would keep many slabs from becoming empty.
+    /// Gives back a few entries more than it has to: the highest addresses of those that were freed last.
+    /// Otherwise scattered entries would keep many slabs from becoming empty.
     #[cold]
     fn shrink(&mut self) {
         let keep = self.max_entries.saturating_sub(GIVEN.min(self.max_entries / 2));
-        self.free.select_nth_unstable(keep);
+        let from = self.free.len().saturating_sub(CONSIDERED).min(keep);
+        self.free[from..].select_nth_unstable(keep - from);
         self.shrink_to(keep);
     }
 

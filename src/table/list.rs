@@ -44,6 +44,8 @@ mod ahead;
 mod direct;
 mod walk;
 
+pub(crate) use direct::Place;
+
 pub(super) struct SplitList {
     buckets: Buckets,
 }

@@ -40,7 +40,7 @@ impl NodeMap {
     }
 
     /// As [`add`](Self::add), for an entry whose weight the caller counts.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add_uncounted(
         &mut self,
         entry: EntryPtr,
@@ -118,7 +118,7 @@ impl NodeMap {
     }
 
     /// Frees the node of an entry that has no timer, and whose weight the caller discounts.
-    #[inline]
+    #[inline(always)]
     pub(super) fn release_uncounted(&mut self, id: NodeId, meta: &EntryMeta) {
         self.entries[id.index()] = None;
         meta.set_node(None);

@@ -9,6 +9,7 @@
 use super::Evictor;
 use super::node_map::{NodeMap, is_special};
 use crate::base::cause::RemovalCause;
+use crate::base::node_id::NodeId;
 use crate::base::panics::{Payload, catch};
 use crate::buffer::write_buffer::{Event, SHARE};
 use crate::entry::{EntryMeta, EntryPtr};
@@ -33,6 +34,8 @@ pub(crate) struct PlainRun<'r> {
     pub(crate) guard: &'r Guard,
     pub(crate) evictions: u64,
     pub(crate) retirements: u64,
+    /// The change of the number of linked entries.
+    pub(crate) linked: isize,
     /// What a policy has panicked with.
     payload: Option<Payload>,
 }
@@ -56,7 +59,7 @@ impl<'r> PlainRun<'r> {
         retired: &'r mut RetiredList,
         guard: &'r Guard,
     ) -> Self {
-        Self { table, retired, guard, evictions: 0, retirements: 0, payload: None }
+        Self { table, retired, guard, evictions: 0, retirements: 0, linked: 0, payload: None }
     }
 
     #[inline(always)]
@@ -87,46 +90,38 @@ impl Evictor {
         let Self { policy, nodes, enforced, limits, room, counter_max, owns_scratch, .. } = self;
         let (limit, capacity, room) = (enforced.entries, limits.entries, *room);
         let (counter_max, owns_scratch) = (*counter_max, *owns_scratch);
-        let len_before = nodes.len() as u64;
         let applied = with_policy!(policy, policy => {
             let policy = &mut **policy;
             Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch }
                 .apply(events, run)
         });
-        // Each entry weighs one.
-        self.nodes.weight = (self.nodes.weight + self.nodes.len() as u64) - len_before;
-        if let Some(payload) = run.payload.take() {
-            self.note_panic(payload);
-        }
+        self.note_plain(run);
         applied
     }
-}
 
-impl Evictor {
     /// As [`apply_plain`](Self::apply_plain), for one event. `Err` if more has to be done; it says whether the
     /// event was applied.
-    #[inline]
     pub(crate) fn apply_one(&mut self, event: &Event, run: &mut PlainRun<'_>) -> Result<(), bool> {
         let Self { policy, nodes, enforced, limits, room, counter_max, owns_scratch, .. } = self;
         let (limit, capacity, room) = (enforced.entries, limits.entries, *room);
         let (counter_max, owns_scratch) = (*counter_max, *owns_scratch);
-        let len_before = nodes.len() as u64;
         let outcome = with_policy!(policy, policy => {
             let policy = &mut **policy;
             Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch }
                 .apply_one(event, run)
         });
+        self.note_plain(run);
+        outcome
+    }
+
+    /// Notes what has come of a plain run.
+    #[inline(always)]
+    fn note_plain(&mut self, run: &mut PlainRun<'_>) {
         // Each entry weighs one.
-        self.nodes.weight = (self.nodes.weight + self.nodes.len() as u64) - len_before;
+        self.nodes.weight = self.nodes.weight.wrapping_add_signed(run.linked as i64);
         if let Some(payload) = run.payload.take() {
             self.note_panic(payload);
-            return Err(outcome != Err(false));
         }
-        if outcome.is_ok() && limit > capacity {
-            // The limit was lowered, and is approached step by step.
-            return Err(true);
-        }
-        outcome
     }
 }
 
@@ -140,21 +135,73 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
         }
     }
 
-    fn apply_one(&mut self, event: &Event, run: &mut PlainRun<'_>) -> Result<(), bool> {
-        if !self.apply_event(event, run) {
+    #[inline(always)]
+    fn apply_one(mut self, event: &Event, run: &mut PlainRun<'_>) -> Result<(), bool> {
+        let is_lowered = self.limit > self.capacity;
+        match *event {
+            Event::Inserted(new) => self.insert_one(new, run)?,
+            _ => self.apply_other(event, run)?,
+        }
+        // If the limit was lowered, it is approached step by step.
+        if run.payload.is_some() || is_lowered { Err(true) } else { Ok(()) }
+    }
+
+    /// Links a new entry and evicts another one if there are too many then. The policy is called once for all of
+    /// it.
+    #[inline(always)]
+    fn insert_one(&mut self, new: EntryPtr, run: &mut PlainRun<'_>) -> Result<(), bool> {
+        let meta = new.meta();
+        if needs_more(new, meta) {
             return Err(false);
         }
-        if self.nodes.len() < self.limit {
+        if meta.set_born_and_check() {
+            note_left(new, meta, run);
             return Ok(());
+        }
+        let id = self.nodes.add_uncounted(new, meta, self.capacity);
+        run.linked += 1;
+        let excess = self.nodes.len().saturating_sub(self.limit);
+        let is_room_first = self.room == Room::BeforeInsert;
+        let (mut is_told, mut named) = (false, None);
+        let asked = catch(|| {
+            if excess > 0 && is_room_first {
+                named = self.policy.choose(self.nodes);
+            }
+            is_told = true;
+            self.policy.insert(id, self.nodes);
+            if excess > 0 {
+                if !is_room_first {
+                    named = self.policy.choose(self.nodes);
+                }
+                if self.limit > SMALL {
+                    self.look_ahead(run);
+                }
+            }
+        });
+        if let Err(payload) = asked {
+            run.payload = Some(payload);
+            if !is_told {
+                self.call(run, |policy, nodes| policy.insert(id, nodes));
+            }
+        }
+        if excess == 0 {
+            return Ok(());
+        }
+        // If the policy has panicked, or names none, a full run goes on.
+        let is_out = named.is_some_and(|victim| self.take_out(victim, run));
+        if is_out && excess == 1 { Ok(()) } else { Err(true) }
+    }
+
+    /// Applies an event that is not just an insertion.
+    #[inline(never)]
+    fn apply_other(mut self, event: &Event, run: &mut PlainRun<'_>) -> Result<(), bool> {
+        if !self.apply_event(event, run) {
+            return Err(false);
         }
         while self.nodes.len() > self.limit {
             if !self.evict(run) {
                 return Err(true);
             }
-        }
-        if self.limit > SMALL {
-            let ahead = catch(|| self.look_ahead(run));
-            run.payload = run.payload.take().or(ahead.err());
         }
         Ok(())
     }
@@ -186,7 +233,8 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     /// Prefetches for the next evictions, each a step further with every run: the node of the fourth, the
     /// entry of the third, which says which its bucket is, the bucket of the second, and the entry with which
     /// the bucket of the next begins, since it leads to the others.
-    #[inline(always)]
+    // Or the call of the policy is not inlined.
+    #[inline(never)]
     fn look_ahead(&self, run: &PlainRun<'_>) {
         let mut place = 0;
         self.policy.name_upcoming(P::EXAMINED + 3, &mut |id| {
@@ -278,15 +326,14 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
             return false;
         }
         if meta.set_born_and_check() {
-            if meta.is_finished() {
-                run.retire(new);
-            }
+            note_left(new, meta, run);
             return true;
         }
         if self.room == Room::BeforeInsert {
             while self.nodes.len() >= self.limit.max(1) && self.evict(run) {}
         }
         let id = self.nodes.add_uncounted(new, meta, self.capacity);
+        run.linked += 1;
         self.call(run, |policy, nodes| policy.insert(id, nodes));
         true
     }
@@ -302,6 +349,7 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
         if let Some(id) = meta.node() {
             self.call(run, |policy, nodes| policy.remove(id, nodes));
             self.nodes.release_uncounted(id, meta);
+            run.linked -= 1;
         }
         run.note_gone(old, meta);
         true
@@ -335,10 +383,16 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     #[inline(always)]
     fn evict(&mut self, run: &mut PlainRun<'_>) -> bool {
         let named = self.call(run, |policy, nodes| policy.choose(nodes)).flatten();
-        let Some(id) = named else { return false };
+        named.is_some_and(|id| self.take_out(id, run))
+    }
+
+    /// Takes an entry that the policy has chosen out of the table. False if there is none.
+    #[inline(always)]
+    fn take_out(&mut self, id: NodeId, run: &mut PlainRun<'_>) -> bool {
         let Some(victim) = self.nodes.get(id) else { return false };
         let meta = victim.meta();
         self.nodes.release_uncounted(id, meta);
+        run.linked -= 1;
         // If it was removed or replaced a moment ago, that event is still to come, and will find it
         // unlinked.
         if run.table.remove_entry(victim, run.guard) {
@@ -365,8 +419,18 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     }
 }
 
+/// For a new entry that has left before its event was applied.
+#[cold]
+fn note_left(new: EntryPtr, meta: &EntryMeta, run: &mut PlainRun<'_>) {
+    if meta.is_finished() {
+        run.retire(new);
+    }
+}
+
 /// Whether a new entry needs more than a plain run.
 #[inline(always)]
 fn needs_more(new: EntryPtr, meta: &EntryMeta) -> bool {
-    meta.has_flags() || is_special(new, meta)
+    // Without flags it is neither unevictable nor heavy.
+    debug_assert!(meta.has_flags() || is_special(new, meta) == new.is_extended());
+    meta.has_flags() || new.is_extended()
 }

@@ -5,15 +5,16 @@
 //! that find the lock taken. They do not wait; those that come after them apply a few of their events each.
 #![forbid(unsafe_code)]
 
-use super::{AfterUnlock, Core, Freeing, Partition, signed};
+use super::{AfterUnlock, Core, Freeing, Partition};
 use crate::base::reentrancy::{self, Scope};
 use crate::base::sync::Ordering;
+use crate::buffer::read_buffer::ReadBuffer;
 use crate::buffer::write_buffer::Event;
 use crate::engine::Engine;
 use crate::engine::counts::add;
 use crate::engine::evict::PlainRun;
 use crate::engine::run::Done;
-use crate::reclaim::{self, Freeable};
+use crate::reclaim::{self, Freeable, Guard};
 
 /// The most events of other threads that a caller applies before its own.
 const HELPED: usize = 3;
@@ -21,7 +22,7 @@ const HELPED: usize = 3;
 /// that is of use.
 const HELPED_READS: usize = 8;
 
-/// What is left to be done without the lock.
+/// What some runs leave to be done without the lock. Most leave nothing.
 pub(in crate::engine) enum AfterDirect<'e, K, V> {
     Plain(DirectRun<K, V>),
     /// It took more than a plain run of one event.
@@ -37,8 +38,6 @@ pub(in crate::engine) struct DirectRun<K, V> {
     pub(in crate::engine) linked: isize,
     /// Whether enough was retired for the epoch to be advanced.
     pub(in crate::engine) is_paced: bool,
-    /// Whether there is work for the maintenance thread.
-    pub(in crate::engine) has_garbage: bool,
 }
 
 impl<K, V> Partition<K, V> {
@@ -49,41 +48,38 @@ impl<K, V> Partition<K, V> {
     }
 
     /// Applies `event`, which was not pushed, after a few events that wait, and evicts the excess. Under the
-    /// lock, if the partition [takes direct runs](Self::takes_direct_runs).
-    #[inline]
+    /// lock, if the partition [takes direct runs](Self::takes_direct_runs). Puts into `rest` what is left to be
+    /// done without the lock, and returns whether there is work for the maintenance thread.
+    #[inline(always)]
     pub(in crate::engine) fn run_directly<'e>(
         &self,
         core: &mut Core<K, V>,
         engine: &'e Engine<K, V>,
         event: &Event,
-    ) -> AfterDirect<'e, K, V> {
-        if self.reads.is_some() {
+        guard: &Guard,
+        rest: &mut Option<AfterDirect<'e, K, V>>,
+    ) -> bool {
+        if self.reads.as_ref().is_some_and(ReadBuffer::has_some) {
             self.drain_some_reads(&mut core.evictor, HELPED_READS);
         }
         // If the policy has panicked over a hit, a full run counts that, and has the payload dropped.
         if self.writes.may_have_some() || core.evictor.has_payloads() {
-            return AfterDirect::More(self.run_with_others(core, engine, event));
+            *rest = Some(AfterDirect::More(self.run_with_others(core, engine, event, guard)));
+            return false;
         }
-        let guard = reclaim::pin();
-        let len_before = core.evictor.len();
-        let mut run = PlainRun::new(engine.table.untyped(), core.retired.list(), &guard);
+        let mut run = PlainRun::new(engine.table.untyped(), core.retired.list(), guard);
         let outcome = core.evictor.apply_one(event, &mut run);
-        let PlainRun { evictions, retirements, .. } = run;
-        drop(guard);
+        let PlainRun { evictions, retirements, linked, .. } = run;
         if let Err(is_applied) = outcome {
             let event = (event, is_applied);
-            let done = (evictions, retirements);
-            return AfterDirect::More(self.run_rest(core, engine, event, len_before, done));
+            let done = (Done::of_plain(evictions, retirements), linked);
+            *rest = Some(AfterDirect::More(self.run_rest(core, engine, event, done, guard)));
+            return false;
         }
         let counts = &self.counts;
-        add(&counts.runs, 1);
-        add(&counts.freeing_runs, 1);
-        let mut is_paced = false;
-        if evictions > 0 {
-            add(&counts.removals.evictions, evictions);
-            add(&counts.removals.evicted_weight, evictions);
-        }
-        let mut free = None;
+        add(&counts.direct_runs, 1);
+        add(&counts.direct_evictions, evictions);
+        let (mut is_paced, mut free) = (false, None);
         if retirements > 0 {
             let retired = counts.retired.load(Ordering::Relaxed) + retirements;
             counts.retired.store(retired, Ordering::Relaxed);
@@ -95,20 +91,19 @@ impl<K, V> Partition<K, V> {
                 free = self.take_one(core);
             }
         }
-        let linked = signed(core.evictor.len()) - signed(len_before);
+        let live = i64::from(event.len_delta()) - evictions.cast_signed();
+        if live != 0 {
+            self.writes.adjust_live(i32::try_from(live).expect("a run evicts few entries"));
+        }
         if linked != 0 {
             counts.weight.store(core.evictor.weight(), Ordering::Relaxed);
             self.key_arrays.publish(&core.evictor.key_arrays());
         }
-        let evictions = i32::try_from(evictions).expect("a run evicts few entries");
-        self.writes.adjust_live(event.len_delta() - evictions);
-        AfterDirect::Plain(DirectRun {
-            free,
-            phase: core.phase,
-            linked,
-            is_paced,
-            has_garbage: !core.retired.is_empty(),
-        })
+        if linked != 0 || is_paced || free.is_some() {
+            let phase = core.phase;
+            *rest = Some(AfterDirect::Plain(DirectRun { free, phase, linked, is_paced }));
+        }
+        !core.retired.is_empty()
     }
 
     /// As [`run_directly`](Self::run_directly), if there is more to do than one plain event.
@@ -118,33 +113,30 @@ impl<K, V> Partition<K, V> {
         core: &mut Core<K, V>,
         engine: &'e Engine<K, V>,
         event: &Event,
+        guard: &Guard,
     ) -> AfterUnlock<'e, K, V> {
         let mut events = [None; HELPED + 1];
         let count = self.writes.pop_some(&mut events[..HELPED]);
         events[count] = Some(*event);
-        let guard = reclaim::pin();
         let len_before = core.evictor.len();
-        let done = self.apply(core, engine, &events[..=count], (None, None), &guard);
-        drop(guard);
+        let done = self.apply(core, engine, &events[..=count], (None, None), guard);
         self.after_run(core, engine, len_before, Freeing::AsRetired, done, event.len_delta())
     }
 
     /// Completes a direct run that needs more than a plain one: the event, if it was not applied, and the
-    /// excess.
+    /// excess. `done` is what it has done, and the change of the number of linked entries.
     #[cold]
     fn run_rest<'e>(
         &self,
         core: &mut Core<K, V>,
         engine: &'e Engine<K, V>,
         (event, is_applied): (&Event, bool),
-        len_before: usize,
-        (evictions, retirements): (u64, u64),
+        (mut done, linked): (Done<'e>, isize),
+        guard: &Guard,
     ) -> AfterUnlock<'e, K, V> {
-        let mut done = Done::of_plain(evictions, retirements);
-        let guard = reclaim::pin();
+        let len_before = core.evictor.len().wrapping_add_signed(-linked);
         let rest = [(!is_applied).then_some(*event)];
-        self.run_full(core, engine, &rest, (None, None), &guard, &mut done);
-        drop(guard);
+        self.run_full(core, engine, &rest, (None, None), guard, &mut done);
         self.after_run(core, engine, len_before, Freeing::AsRetired, done, event.len_delta())
     }
 

@@ -12,7 +12,7 @@ use crossbeam_utils::Backoff;
 
 use super::{Core, Freeing, Partition};
 use crate::base::reentrancy::{self, Scope};
-use crate::base::sync::{self, Ordering};
+use crate::base::sync::Ordering;
 use crate::engine::counts::add;
 use crate::reclaim::{self, Freeable, Ticket};
 
@@ -73,14 +73,14 @@ impl<K, V> Partition<K, V> {
 
     /// All batches that no thread can see any more, and the phase in which they were taken.
     pub(in crate::engine) fn take_ready(&self) -> (Vec<Freeable<K, V>>, usize) {
-        let mut core = sync::lock(&self.core);
+        let mut core = self.core.lock();
         let free = self.take(&mut core, &mut { u64::MAX });
         (free, core.phase)
     }
 
     /// Seals the current batch, and returns the ticket for which all retired entries wait.
     pub(in crate::engine) fn seal(&self) -> Option<Ticket> {
-        let mut core = sync::lock(&self.core);
+        let mut core = self.core.lock();
         core.retired.seal();
         core.retired.last_ticket()
     }
@@ -98,7 +98,7 @@ impl<K, V> Partition<K, V> {
         let backoff = Backoff::new();
         let is_zero = |phase: usize| self.counts.freeing[phase].load(Ordering::Acquire) == 0;
         let old = loop {
-            let mut core = sync::lock(&self.core);
+            let mut core = self.core.lock();
             // The other phase must be over before it can be current again.
             if is_zero(1 - core.phase) {
                 core.phase = 1 - core.phase;

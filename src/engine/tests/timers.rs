@@ -25,7 +25,7 @@ fn a_run_reports_whether_a_timer_is_due_earlier_than_before() {
     {
         let event = Event::Inserted(test.put_for(key, seconds));
         let after = {
-            let mut core = sync::lock(&partition.core);
+            let mut core = partition.core.lock();
             partition.run(&mut core, &test.engine, Some(event), Freeing::Later, None)
         };
         assert_eq!(after.is_due_earlier, is_earlier, "{seconds} s");

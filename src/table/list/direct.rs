@@ -1,14 +1,48 @@
 //! Insertion without a walk.
 
+use std::mem::offset_of;
 use std::ptr::NonNull;
 
 use super::SplitList;
 use crate::base::hash::KeyHash;
-use crate::base::link::LinkWord;
+use crate::base::link::{Link, LinkWord};
+use crate::base::prefetch::{prefetch_for_read, prefetch_for_write};
 use crate::entry::Header;
 
+/// The head of the bucket of a hash, as long as the array is not doubled.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'t> {
+    head: &'t Link,
+    /// The mask with which the head was found.
+    mask: usize,
+}
+
+impl Place<'_> {
+    /// Prefetches the head, which is about to be written.
+    #[inline(always)]
+    pub(crate) fn prefetch_head(self) {
+        prefetch_for_write(self.head);
+    }
+
+    /// Prefetches the first entry of the bucket, which is about to be read. Needs no guard, since the entry is
+    /// not accessed.
+    #[inline(always)]
+    pub(crate) fn prefetch_entry(self) {
+        let first = self.head.load().pointer();
+        prefetch_for_read(first.wrapping_byte_add(offset_of!(Header, next)));
+    }
+}
+
 impl SplitList {
-    /// Links `new` if its bucket is open and empty. False if it is not, or another thread was first.
+    /// Where `hash` belongs now.
+    #[inline(always)]
+    pub(in crate::table) fn place(&self, hash: KeyHash) -> Place<'_> {
+        let mask = self.buckets.mask();
+        Place { head: self.buckets.head(hash.bucket(mask)), mask }
+    }
+
+    /// Links `new`, whose place is `place`, if its bucket is open and empty. False if it is not, or another
+    /// thread was first.
     ///
     /// This is what `find` and the CAS after it do in that case: the head is before another head, so the
     /// run of the hash of `new` is empty.
@@ -16,16 +50,15 @@ impl SplitList {
     pub(in crate::table) unsafe fn insert_into_empty(
         &self,
         new: NonNull<Header>,
-        hash: KeyHash,
+        place: Place<'_>,
     ) -> bool {
-        let mask = self.buckets.mask();
+        let Place { head, mask } = place;
         if mask == 0 {
-            // There is no segment yet, and the one bucket belongs to all empty tables.
+            // There was no segment yet, and the one bucket belongs to all empty tables.
             return false;
         }
-        let head = self.buckets.head(hash.bucket(mask));
         let word = head.load();
-        // The next head ends the bucket, unless the array is doubled meanwhile (see `probe_bucket`).
+        // The next head ends the bucket, unless the array was doubled since (see `probe_bucket`).
         if !word.is_head() || !word.is_usable() || self.buckets.mask() != mask {
             return false;
         }
