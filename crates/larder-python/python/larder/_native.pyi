@@ -5,6 +5,10 @@ from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, Optional
 
 from typing_extensions import disjoint_base
 
+__all__ = [
+    "Core", "ManualClock", "frequency", "policies", "ranked", "reset_shadow_counts", "segments", "shadow_report", "weight",
+]
+
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 _D = TypeVar("_D")
