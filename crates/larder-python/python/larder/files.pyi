@@ -1,8 +1,11 @@
 """Types of the files."""
 
 import os
-from typing import Any, Final, Iterable, Union
+import struct
+from typing import Any, Final, Union
 
+MAGIC: Final[bytes]
+HEAD: Final[struct.Struct]
 MAX_DEPTH: Final[int]
 MAX_EQUAL_HASHES: Final[int]
 

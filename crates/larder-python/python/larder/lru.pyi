@@ -4,11 +4,11 @@ from typing import Callable, Optional, TypeVar, overload
 
 from .decorators import CachedFunction
 
-R = TypeVar("R")
+_R = TypeVar("_R")
 
 @overload
-def lru_cache(maxsize: Callable[..., R], typed: bool = False) -> CachedFunction[R]: ...
+def lru_cache(maxsize: Callable[..., _R], typed: bool = False) -> CachedFunction[_R]: ...
 @overload
 def lru_cache(
     maxsize: Optional[int] = 128, typed: bool = False
-) -> Callable[[Callable[..., R]], CachedFunction[R]]: ...
+) -> Callable[[Callable[..., _R]], CachedFunction[_R]]: ...

@@ -198,8 +198,7 @@ class Cache(MutableMapping):
             try:
                 self.popitem()
             except KeyError:
-                if not self._core.keys():
-                    return
+                return  # Another thread has emptied the cache; the core keeps the bound, too.
 
     # Copies and pickles hold the items with the order of eviction, and build a core of their own.
 

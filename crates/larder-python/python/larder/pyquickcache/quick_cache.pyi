@@ -1,5 +1,6 @@
 """Types of the cache."""
 
+import logging
 import os
 from typing import Any, Hashable, Iterable, Mapping, Optional, Union
 
@@ -11,6 +12,7 @@ from .paths import FileManager
 from .quick_cache_config import QuickCacheConfig
 from .serializer import BaseSerializer
 
+logger: logging.Logger
 _Path = Union[str, os.PathLike[str]]
 
 class QuickCache(BaseCache):
