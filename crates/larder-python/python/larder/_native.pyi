@@ -6,7 +6,8 @@ from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, Optional
 from typing_extensions import disjoint_base
 
 __all__ = [
-    "Core", "ManualClock", "frequency", "policies", "ranked", "reset_shadow_counts", "segments", "shadow_report", "weight",
+    "Call", "Core", "Fill", "Lookups", "ManualClock", "frequency", "policies", "ranked", "reset_shadow_counts",
+    "segments", "shadow_report", "weight",
 ]
 
 _K = TypeVar("_K")
@@ -28,22 +29,23 @@ class ManualClock:
     def advance(self, seconds: _Seconds) -> None: ...
     def time(self) -> float: ...
 
-<<<<<<< HEAD
+@final
 class Fill:
     @property
     def is_stale(self) -> bool: ...
 
+@disjoint_base
 class Lookups:
+    def __new__(cls, *_arguments: Any, **_keywords: Any) -> Lookups: ...
     def get(self, key: Any) -> Any: ...
 
+@disjoint_base
 class Call:
-    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __new__(cls, *_arguments: Any, **_keywords: Any) -> Call: ...
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any: ...
 
-class Core(Generic[K, V]):
-=======
 @disjoint_base
 class Core(Generic[_K, _V]):
->>>>>>> h-pysurface
     def __new__(
         cls,
         capacity: Optional[int] = None,
@@ -87,12 +89,12 @@ class Core(Generic[_K, _V]):
     def replace(
         self, key: _K, value: _V, /, ttl: Optional[_Seconds] = None, tags: Optional[Iterable[str]] = None
     ) -> bool: ...
-    def begin_fill(self, key: K, /) -> Fill: ...
+    def begin_fill(self, key: _K, /) -> Fill: ...
     def complete_fill(
         self,
         fill: Fill,
-        key: K,
-        value: V,
+        key: _K,
+        value: _V,
         /,
         ttl: Optional[_Seconds] = None,
         tags: Optional[Iterable[str]] = None,

@@ -4,7 +4,7 @@ import logging
 import os
 from typing import Any, Hashable, Iterable, Mapping, Optional, Union
 
-from .._native import ManualClock
+from .._native import Lookups, ManualClock
 from .base_cache import BaseCache
 from .eviction_policy import BaseEvictionPolicy
 from .metrics import CacheMetrics
@@ -15,7 +15,7 @@ from .serializer import BaseSerializer
 logger: logging.Logger
 _Path = Union[str, os.PathLike[str]]
 
-class QuickCache(BaseCache):
+class QuickCache(Lookups, BaseCache):
     config: QuickCacheConfig
     max_cache_size: int
     eviction_policy: BaseEvictionPolicy
