@@ -57,7 +57,9 @@ mod _native {
     #[pymodule_export]
     use crate::core::Core;
     #[pymodule_export]
-    use crate::insight::{frequency, ranked, reset_shadow_counts, segments, shadow_report, weight};
+    use crate::insight::{
+        frequency, policies, ranked, reset_shadow_counts, segments, shadow_report, weight,
+    };
     #[pymodule_export]
     use crate::loads::Fill;
     #[pymodule_export]

@@ -67,10 +67,10 @@ impl Lookups {
 }
 
 #[cfg(not(PyPy))]
-struct Get;
+struct GetHit;
 
 #[cfg(not(PyPy))]
-impl crate::fast::Method for Get {
+impl crate::fast::Method for GetHit {
     const NAME: &'static str = "get";
     const QUICK: crate::fast::Quick = |this, arguments| {
         let &[key] = arguments else { return Ok(None) };
@@ -93,5 +93,5 @@ impl crate::fast::Method for Get {
 /// Installs the quick form of `get`.
 #[cfg(not(PyPy))]
 pub(crate) fn hasten(py: Python<'_>) -> PyResult<()> {
-    crate::fast::install::<Get>(&py.get_type::<Lookups>())
+    crate::fast::install::<GetHit>(&py.get_type::<Lookups>())
 }

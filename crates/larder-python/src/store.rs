@@ -103,7 +103,7 @@ pub(crate) struct Store {
     inserting: Guarded<()>,
     pub(crate) loads: Loads,
     /// Whether a value may be put in the place of another one without the library: the library would do no more
-    /// than to count it, because entries have no lifetimes or weights, and nobody listens.
+    /// than to count it, because entries have no lifetimes or weights, and there is no listener.
     can_overwrite: bool,
     pub(crate) overwritten: AtomicU64,
     /// Misses that were counted for lookups which went on, and lookups of `overwrite`.
