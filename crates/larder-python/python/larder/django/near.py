@@ -9,7 +9,7 @@ What it promises:
 - A key that the server does not have is asked for each time, so a key that another process adds is seen at once.
 - A lifetime that is given to `set` or `add` is kept to the second here, too.
 
-It does not order the writes of several processes, and it is not told of their writes: what must not be stale at all
+It does not order the writes of several processes, and it is not notified of their writes: what must not be stale at all
 has to be read from a backend without a near cache.
 """
 
