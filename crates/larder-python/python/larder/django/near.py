@@ -9,7 +9,7 @@ What it promises:
 - A key that the server does not have is asked for each time, so a key that another process adds is seen at once.
 - A lifetime that is given to `set` or `add` is kept to the second here, too.
 
-It does not order the writes of several processes, and it is not told of their writes: what must not be stale at all
+It does not order the writes of several processes, and it is not notified of their writes: what must not be stale at all
 has to be read from a backend without a near cache.
 """
 
@@ -67,7 +67,7 @@ class LarderNearCache(BaseCache):
     """Django's cache interface above a server, with a `larder.Cache` in front of it.
 
     `LOCATION`, `TIMEOUT`, `KEY_PREFIX` and so on are those of the backend below. `OPTIONS`: `BACKEND`, the backend
-    below, Django's backend for Redis if not given (for Redis, Valkey and larder's server); `MAX_STALE`, in seconds,
+    below, Django's backend for Redis if not given; `MAX_STALE`, in seconds,
     5 if not given; `NEAR_ENTRIES`, 10,000 if not given, and `NEAR_WEIGHT` in bytes, which bound the near part;
     `NEAR_POLICY`. All other options go to the backend below.
     """
