@@ -130,8 +130,10 @@ unsafe fn call_original<'py, M: Method>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     let argument = |index: usize| {
-        // SAFETY: the caller passes no index beyond the arguments.
-        let object = unsafe { *arguments.add(index) };
+        // SAFETY: the index is not beyond the arguments.
+        let place = unsafe { arguments.add(index) };
+        // SAFETY: as above; the caller vouches for the arguments.
+        let object = unsafe { *place };
         // SAFETY: the arguments are alive during the call.
         unsafe { Bound::from_borrowed_ptr(py, object) }
     };
