@@ -20,7 +20,7 @@ use crate::entry::{Entry, EntryPtr, Header, Owned};
 use crate::reclaim::{AnyGuard, Guard};
 
 use list::SplitList;
-pub(crate) use list::{AttemptStage, BucketProbe, Place};
+pub(crate) use list::{AttemptStage, BucketPlace, BucketProbe};
 
 /// The number of entries or buckets that are passed under one guard.
 #[cfg(not(larder_loom))]
@@ -83,7 +83,7 @@ impl<K, V> Table<K, V> {
 
     /// Where `hash` belongs now.
     #[inline(always)]
-    pub(crate) fn place(&self, hash: KeyHash) -> Place<'_> {
+    pub(crate) fn place(&self, hash: KeyHash) -> BucketPlace<'_> {
         self.list.place(hash)
     }
 
@@ -295,7 +295,7 @@ impl<K, V> Table<K, V> {
     pub(crate) fn upsert_plain(
         &self,
         new: Owned<K, V>,
-        place: Place<'_>,
+        place: BucketPlace<'_>,
         guard: &Guard,
     ) -> (EntryPtr, Option<EntryPtr>)
     where

@@ -58,13 +58,18 @@
 //! - Of records of one shape only the first is read back while it is saved. If the `Deserialize` of a
 //!   type refuses some of what its `Serialize` writes, such values are found only when they are loaded.
 //!
+//! # Values that hold their own cache
+//! A removed value is dropped by a later call or by the maintenance thread. With
+//! [`Maintenance::Inline`](crate::Maintenance) there is no such thread: if the value holds the last handle of its own
+//! cache, no later call can come, and neither is ever dropped.
+//!
 //! # Forks
-//! A fork copies a process with only the calling thread. The fork waits for the maintenance thread and
-//! for threads that only read, and the child starts a maintenance thread of its own when it needs one.
-//! But if another thread is inside a call that writes to a cache at that moment, the child may wait for
-//! ever for what that thread was about to report. A background load that another thread was running at that
-//! moment is lost in the child; loads that wait go on there. A fork from within a listener, or from the drop of a
-//! value, waits for other threads for at most a second.
+//! A fork copies a process with only the calling thread. The fork waits for the maintenance thread and for
+//! threads that only read, and the child starts a maintenance thread of its own when it needs one. But if another
+//! thread is inside a call that writes to a cache at that moment, the child may wait for ever for what that
+//! thread was about to report, or keep an entry that it neither counts nor evicts. A background load that another
+//! thread was running at that moment is lost in the child; loads that wait go on there. A fork from within a
+//! listener, or from the drop of a value, waits for other threads for at most a second.
 //!
 //! A load that another thread was running does not go on in the child, and callers there load anew. A future
 //! that was waiting for that load notices it when it is polled, and is woken at the load timeout at the latest.

@@ -418,12 +418,9 @@ impl<K, V> Partition<K, V> {
         add(&counts.removals.expired_weight, expired_weight);
         add(&counts.removals.invalidations, invalidations);
         add(&counts.retired, retirements);
+        self.publish_sample(&mut core.evictor);
         counts.faults.store(core.evictor.faults(), Ordering::Relaxed);
         counts.weight.store(core.evictor.weight(), Ordering::Relaxed);
-        let sample = core.evictor.sample().to_raw();
-        if sample != self.sample.load(Ordering::Relaxed) {
-            self.sample.store(sample, Ordering::Relaxed);
-        }
         self.key_arrays.publish(&core.evictor.key_arrays());
         let linked = signed(core.evictor.len()) - signed(len_before);
         // If so, pushes and claims have counted the insertions and removals that callers made.

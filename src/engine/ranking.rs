@@ -26,6 +26,7 @@ impl<K, V> Engine<K, V> {
                 let mut core = partition.core.lock();
                 let weight = core.evictor.limits().weight;
                 core.evictor.set_limits(Limits { weight, ..share }, &config);
+                partition.publish_sample(&mut core.evictor);
                 partition.lower_weight(&mut core, loans.share(index), loans.lent(index));
             }
         }

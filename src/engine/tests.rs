@@ -18,6 +18,7 @@ use crate::policy::bounds::{Bounds, Limits};
 use crate::policy::{Accesses, EvictionPolicy, Nodes, Policy};
 use crate::test::FakeClock;
 
+mod direct;
 mod freeing;
 mod timers;
 

@@ -1,4 +1,5 @@
 //! The lock of a partition, by its word.
+#![forbid(unsafe_code)]
 
 use crate::base::lock::LockWord;
 use crate::base::sync::{AtomicU64, Ordering};

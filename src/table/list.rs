@@ -44,7 +44,7 @@ mod ahead;
 mod direct;
 mod walk;
 
-pub(crate) use direct::Place;
+pub(crate) use direct::BucketPlace;
 
 pub(super) struct SplitList {
     buckets: Buckets,

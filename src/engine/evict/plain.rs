@@ -36,8 +36,9 @@ pub(crate) struct PlainRun<'r> {
     pub(crate) retirements: u64,
     /// The change of the number of linked entries.
     pub(crate) linked: isize,
-    /// What a policy has panicked with.
-    payload: Option<Payload>,
+    /// What a policy has panicked with, in each of its calls. They are users' values, so none is dropped
+    /// under the lock.
+    payloads: Vec<Payload>,
 }
 
 /// The part of an evictor that such a run uses.
@@ -59,7 +60,15 @@ impl<'r> PlainRun<'r> {
         retired: &'r mut RetiredList,
         guard: &'r Guard,
     ) -> Self {
-        Self { table, retired, guard, evictions: 0, retirements: 0, linked: 0, payload: None }
+        Self {
+            table,
+            retired,
+            guard,
+            evictions: 0,
+            retirements: 0,
+            linked: 0,
+            payloads: Vec::new(),
+        }
     }
 
     #[inline(always)]
@@ -119,8 +128,8 @@ impl Evictor {
     fn note_plain(&mut self, run: &mut PlainRun<'_>) {
         // Each entry weighs one.
         self.nodes.weight = self.nodes.weight.wrapping_add_signed(run.linked as i64);
-        if let Some(payload) = run.payload.take() {
-            self.note_panic(payload);
+        if !run.payloads.is_empty() {
+            run.payloads.drain(..).for_each(|payload| self.note_panic(payload));
         }
     }
 }
@@ -143,7 +152,7 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
             _ => self.apply_other(event, run)?,
         }
         // If the limit was lowered, it is approached step by step.
-        if run.payload.is_some() || is_lowered { Err(true) } else { Ok(()) }
+        if !run.payloads.is_empty() || is_lowered { Err(true) } else { Ok(()) }
     }
 
     /// Links a new entry and evicts another one if there are too many then. The policy is called once for all of
@@ -179,7 +188,7 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
             }
         });
         if let Err(payload) = asked {
-            run.payload = Some(payload);
+            run.payloads.push(payload);
             if !is_told {
                 self.call(run, |policy, nodes| policy.insert(id, nodes));
             }
@@ -219,13 +228,13 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
                     return applied;
                 }
             }
-            if run.payload.is_some() {
+            if !run.payloads.is_empty() {
                 break;
             }
         }
-        if self.limit > SMALL && self.nodes.len() >= self.limit && run.payload.is_none() {
+        if self.limit > SMALL && self.nodes.len() >= self.limit && run.payloads.is_empty() {
             let ahead = catch(|| self.look_ahead(run));
-            run.payload = ahead.err();
+            run.payloads.extend(ahead.err());
         }
         applied
     }
@@ -295,7 +304,7 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
                 self.policy.announce_key(hash.raw());
             }
         });
-        run.payload = prepared.err();
+        run.payloads.extend(prepared.err());
     }
 
     /// Prefetches the entries that are evicted next, and puts them into `victims`.
@@ -412,7 +421,7 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
         match catch(|| call(self.policy, self.nodes)) {
             Ok(answer) => Some(answer),
             Err(payload) => {
-                run.payload.get_or_insert(payload);
+                run.payloads.push(payload);
                 None
             }
         }

@@ -86,6 +86,8 @@ impl<K, V> Partition<K, V> {
             is_paced = retired >= core.paced_from;
             if is_paced {
                 core.paced_from = retired + engine.pace_entries as u64;
+                // Rarely, since most policies never change it.
+                self.publish_sample(&mut core.evictor);
             }
             if core.retired.is_time_to_free(self.backlog) {
                 free = self.take_one(core);

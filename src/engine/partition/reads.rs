@@ -1,4 +1,4 @@
-//! How a partition takes recorded hits out of its read buffer.
+//! How a partition takes recorded hits out of its read buffer, and which hits are recorded.
 #![forbid(unsafe_code)]
 
 use super::{Core, Partition};
@@ -53,5 +53,13 @@ impl<K, V> Partition<K, V> {
         }
         add(&self.counts.runs, 1);
         true
+    }
+
+    /// Lets hits use the sample that the policy has now. Under the lock.
+    pub(in crate::engine) fn publish_sample(&self, evictor: &mut Evictor) {
+        let sample = evictor.sample().to_raw();
+        if sample != self.sample.load(Ordering::Relaxed) {
+            self.sample.store(sample, Ordering::Relaxed);
+        }
     }
 }

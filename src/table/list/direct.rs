@@ -11,13 +11,13 @@ use crate::entry::Header;
 
 /// The head of the bucket of a hash, as long as the array is not doubled.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'t> {
+pub(crate) struct BucketPlace<'t> {
     head: &'t Link,
     /// The mask with which the head was found.
     mask: usize,
 }
 
-impl Place<'_> {
+impl BucketPlace<'_> {
     /// Prefetches the head, which is about to be written.
     #[inline(always)]
     pub(crate) fn prefetch_head(self) {
@@ -36,9 +36,9 @@ impl Place<'_> {
 impl SplitList {
     /// Where `hash` belongs now.
     #[inline(always)]
-    pub(in crate::table) fn place(&self, hash: KeyHash) -> Place<'_> {
+    pub(in crate::table) fn place(&self, hash: KeyHash) -> BucketPlace<'_> {
         let mask = self.buckets.mask();
-        Place { head: self.buckets.head(hash.bucket(mask)), mask }
+        BucketPlace { head: self.buckets.head(hash.bucket(mask)), mask }
     }
 
     /// Links `new`, whose place is `place`, if its bucket is open and empty. False if it is not, or another
@@ -50,9 +50,9 @@ impl SplitList {
     pub(in crate::table) unsafe fn insert_into_empty(
         &self,
         new: NonNull<Header>,
-        place: Place<'_>,
+        place: BucketPlace<'_>,
     ) -> bool {
-        let Place { head, mask } = place;
+        let BucketPlace { head, mask } = place;
         if mask == 0 {
             // There was no segment yet, and the one bucket belongs to all empty tables.
             return false;

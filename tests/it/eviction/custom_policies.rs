@@ -326,6 +326,43 @@ fn a_faulty_policy_leaks_nothing() {
     }
 }
 
+#[test]
+fn a_faulty_policy_leaks_nothing_and_breaks_no_bound_under_races_either() {
+    const CAPACITY: usize = 10;
+    for fault in FAULTS {
+        let ledger = Ledger::new();
+        let policy = faulty(fault, 1);
+        let cache: Cache<u64, Counted> =
+            Cache::builder().capacity(CAPACITY).policy(policy).build().unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..crate::support::stress_threads() as u64 {
+                let (cache, ledger) = (&cache, &ledger);
+                scope.spawn(move || {
+                    let mut rng = Rng::new(thread);
+                    for id in 0..500 {
+                        let key = rng.below(40);
+                        match rng.below(4) {
+                            0 | 1 => drop(cache.insert(key, ledger.make(id))),
+                            2 => drop(cache.remove_if(&key, |_, _| true)),
+                            _ => drop(cache.read(&key, Counted::id)),
+                        }
+                    }
+                });
+            }
+        });
+        cache.run_pending();
+        assert!(cache.len() <= CAPACITY, "{fault:?}: {}", cache.len());
+        cache.validate();
+        let stats = cache.stats();
+        let left = stats.evictions + stats.removals;
+        assert_eq!(stats.inserts, left + cache.len() as u64, "{fault:?}");
+        flush(&cache);
+        ledger.assert_living(cache.len(), &format!("{fault:?}, flushed"));
+        drop(cache);
+        ledger.assert_living(0, &format!("{fault:?}, dropped"));
+    }
+}
+
 /// Panics when it is asked for its settings.
 struct Mute {
     panics_in_accesses: bool,
