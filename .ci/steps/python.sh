@@ -1,5 +1,5 @@
 # The package for Python: its Rust code is formatted and clean, the wheel builds, and its tests pass against the
-# wheel, with Django's own tests of cache backends.
+# wheel, with the tests of Django's cache backends, of cachetools and of PyQuickCache; the stubs fit.
 # Time limit: 900
 
 crate=crates/larder-python
@@ -28,17 +28,34 @@ run "$environment/bin/maturin" build --release --locked --interpreter "$python" 
 run "$python" -m pip install --quiet --no-deps --force-reinstall "$wheels"/*.whl
 run "$python" -m pytest -q $crate/tests
 
-# They are in Django's source distribution alone.
-version=$("$python" -c 'import django; print(django.get_version())')
-sources=$target/python/django
-if [[ ! -d $sources/django-$version ]]; then
-    mkdir -p "$sources"
-    if run "$python" -m pip download --quiet --no-deps --no-binary django --dest "$sources" "Django==$version"; then
-        tar -xzf "$sources"/[dD]jango-"$version".tar.gz -C "$sources"
-        [[ -d $sources/django-$version ]] || mv "$sources/Django-$version" "$sources/django-$version"
-    else
-        skip "Django's tests of cache backends (its sources cannot be fetched)"
-        exit 0
+run "$python" -m mypy.stubtest larder --concise --mypy-config-file $crate/tests/mypy.ini \
+    --allowlist $crate/tests/stubtest.txt --ignore-positional-only
+
+# Unpacks the source distribution of a package, in which alone its tests are, into a folder, and names that.
+sources_of() {
+    local package=$1 version=$2 folder=$target/python/sources
+    if [[ ! -d $folder/$package-$version ]]; then
+        mkdir -p "$folder"
+        "$python" -m pip download --quiet --no-deps --no-binary "$package" --dest "$folder" \
+            "$package==$version" >&2 || return
+        tar -xzf "$folder/$package-$version.tar.gz" -C "$folder"
     fi
-fi
-run "$python" $crate/tests/run_django_tests.py "$sources/django-$version"
+    echo "$folder/$package-$version"
+}
+
+version_of() {
+    "$python" -c "import importlib.metadata; print(importlib.metadata.version('$1'))"
+}
+
+for package in cachetools pyquickcache django; do
+    case $package in
+        # What larder's shim stands for cannot be installed beside it.
+        pyquickcache) version=0.1.0 ;;
+        *) version=$(version_of "$package") ;;
+    esac
+    if source=$(sources_of "$package" "$version"); then
+        run "$python" "$crate/tests/run_${package}_tests.py" "$source"
+    else
+        skip "the tests of $package (its sources cannot be fetched)"
+    fi
+done

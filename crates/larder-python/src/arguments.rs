@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::types::{PyAnyMethods, PyString};
-use pyo3::{Bound, PyAny, PyResult};
+use larder::{Policy, ShadowConfig};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::types::{PyAnyMethods, PyBool, PyDict, PyDictMethods, PyString};
+use pyo3::{Bound, IntoPyObjectExt, Py, PyAny, PyErr, PyResult};
 
 /// The longest lifetime that is not taken for ever, in seconds: 500 years, near what the library can hold.
 const FOR_EVER: f64 = 500.0 * 365.25 * 86400.0;
@@ -56,4 +57,79 @@ pub(crate) fn tags(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
         return Err(PyTypeError::new_err("tags must be an iterable of strings, not one string"));
     }
     given.try_iter()?.map(|tag| tag?.extract()).collect()
+}
+
+/// The shadow caches: True for the cache's own policy at the default multiples, or a dict that may have
+/// "policies", "multiples" and "sample_entries".
+///
+/// # Errors
+/// TypeError if it is neither, or a value is of another type; ValueError if a name is none of these, or the
+/// cache has no bound that could be multiplied.
+pub(crate) fn shadow(
+    given: Option<&Bound<'_, PyAny>>,
+    is_unbounded: bool,
+) -> PyResult<Option<ShadowConfig>> {
+    let Some(given) = given else { return Ok(None) };
+    let mut config = ShadowConfig::new();
+    if given.is_instance_of::<PyBool>() {
+        if !given.is_truthy()? {
+            return Ok(None);
+        }
+    } else {
+        let options = given
+            .cast::<PyDict>()
+            .map_err(|_| PyTypeError::new_err("shadow must be True or a dict of options"))?;
+        for (name, value) in options.iter() {
+            match name.extract::<String>()?.as_str() {
+                "policies" if value.is_instance_of::<PyString>() => {
+                    return Err(PyTypeError::new_err("policies must be a list of names"));
+                }
+                "policies" => {
+                    for policy in value.try_iter()? {
+                        config = config.policy(Policy::named(&policy?.extract::<String>()?));
+                    }
+                }
+                "multiples" => config = config.multiples(value.extract::<Vec<f64>>()?),
+                "sample_entries" => config = config.sample_entries(value.extract()?),
+                other => {
+                    let message = format!(
+                        "shadow has no option '{other}'; there are policies, multiples and sample_entries"
+                    );
+                    return Err(PyValueError::new_err(message));
+                }
+            }
+        }
+    }
+    if is_unbounded {
+        return Err(PyValueError::new_err(
+            "shadow caches are multiples of a bound; give the cache a capacity or a max_weight",
+        ));
+    }
+    Ok(Some(config))
+}
+
+/// The weight of an entry: what the weigher returns, or 1 if there is none.
+///
+/// # Errors
+/// What the weigher raises; ValueError if it does not return a weight.
+pub(crate) fn weight(
+    weigher: Option<&Py<PyAny>>,
+    key: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<u32> {
+    let Some(weigher) = weigher else { return Ok(1) };
+    let weight = weigher.bind(key.py()).call1((key, value))?;
+    weight.extract().map_err(|_| {
+        let message =
+            format!("the weigher returned {weight}, which is no int from 0 to 4294967295");
+        PyValueError::new_err(message)
+    })
+}
+
+/// The error that says that a key is missing.
+pub(crate) fn missing(key: &Bound<'_, PyAny>) -> PyErr {
+    match (key,).into_py_any(key.py()) {
+        Ok(arguments) => PyKeyError::new_err(arguments),
+        Err(error) => error,
+    }
 }

@@ -4,21 +4,18 @@
 //! the listener. No verb holds anything of the library's then.
 
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use larder::{
-    Cache, Explanation, Inserted, KeyState, Maintenance, Policy, Rejection, RemovalCause,
-};
-use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use larder::{Cache, Explanation, Inserted, KeyState, Maintenance, Policy, Rejection};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::types::{PyAnyMethods, PyDict, PyDictMethods, PyList, PyMappingMethods, PyTypeMethods};
-use pyo3::{
-    Bound, IntoPyObjectExt, Py, PyAny, PyErr, PyResult, PyTraverseError, PyVisit, Python, pyclass,
-    pyfunction, pymethods,
-};
+use pyo3::{Bound, Py, PyAny, PyResult, PyTraverseError, PyVisit, Python, pyclass, pymethods};
 
 use crate::arguments;
 use crate::clock::ManualClock;
-use crate::store::{Extras, Store, Verb};
+use crate::listening::Listening;
+use crate::loads::Fill;
+use crate::store::{self, Extras, Store, Verb};
 
 /// What an entry takes besides its place in the holdings: the library's header and metadata, key and value, and
 /// a bucket.
@@ -27,29 +24,15 @@ const ENTRY_BYTES: usize = 112;
 /// The capacity of a cache without a bound: more entries than the holdings have places.
 const NO_BOUND: usize = 1 << 33;
 
-thread_local! {
-    /// The caches whose objects this thread is releasing. What an object's `__del__` makes one of them let go of
-    /// is released by the outer call, so that a chain of them does not end on the stack.
-    static SETTLING: RefCell<Vec<*const Core>> = const { RefCell::new(Vec::new()) };
-}
-
 /// The native part of a cache: bounded entries, lifetimes and tags.
 ///
 /// `larder.Cache` says what its arguments are.
 #[pyclass(subclass, weakref, frozen, module = "larder._native")]
 pub(crate) struct Core {
-    store: Store,
+    pub(crate) store: Store,
     is_unbounded: bool,
     weigher: Option<Py<PyAny>>,
-    listener: Option<Py<PyAny>>,
-    /// Calls of the listener that raised.
-    listener_errors: AtomicU64,
-}
-
-/// The names of the eviction policies.
-#[pyfunction]
-pub(crate) fn policies() -> Vec<String> {
-    Policy::names().collect()
+    listening: Listening,
 }
 
 #[pymethods]
@@ -57,7 +40,8 @@ impl Core {
     #[new]
     #[pyo3(signature = (
         capacity = None, *, max_weight = None, weigher = None, policy = "window_tiny_lfu", ttl = None,
-        idle = None, jitter = 0.0, listener = None, explain = 0, clock = None, lazy_expiry = false
+        idle = None, jitter = 0.0, listener = None, explain = 0, clock = None, lazy_expiry = false,
+        shadow = None
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are the keyword arguments of a class")]
     fn new(
@@ -72,6 +56,7 @@ impl Core {
         explain: usize,
         clock: Option<&Bound<'_, ManualClock>>,
         lazy_expiry: bool,
+        shadow: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         for (name, given) in [("weigher", &weigher), ("listener", &listener)] {
             if let Some(given) = given
@@ -87,6 +72,11 @@ impl Core {
             .count_lookups()
             .jitter(jitter);
         let is_unbounded = capacity.is_none() && max_weight.is_none();
+        let is_plain = max_weight.is_none()
+            && ttl.is_none()
+            && idle.is_none()
+            && explain == 0
+            && shadow.is_none();
         if is_unbounded {
             // The library wants a bound, and the policy never has to choose.
             builder = builder.capacity(NO_BOUND).policy(Policy::fifo());
@@ -110,14 +100,17 @@ impl Core {
         if let Some(clock) = clock {
             builder = builder.clock(clock.get().clock.clone());
         }
+        if let Some(shadow) = arguments::shadow(shadow, is_unbounded)? {
+            builder = builder.shadow(shadow);
+        }
         if lazy_expiry {
             // So that `remove_expired` finds an entry as soon as it has expired.
             builder = builder.expire_lazily().timer_tick(std::time::Duration::from_nanos(1));
         }
-        let store = Store::build(builder, listener.is_some())
+        let store = Store::build(builder, listener.is_some(), is_plain && weigher.is_none())
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let [weigher, listener] = [weigher, listener].map(|given| given.map(Bound::unbind));
-        Ok(Self { store, is_unbounded, weigher, listener, listener_errors: AtomicU64::new(0) })
+        let listening = Listening::new(listener.map(Bound::unbind));
+        Ok(Self { store, is_unbounded, weigher: weigher.map(Bound::unbind), listening })
     }
 
     /// The value of `key`, or `default` if the cache has none.
@@ -131,7 +124,7 @@ impl Core {
     }
 
     fn __getitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.look_up(key)?.ok_or_else(|| missing(key))
+        self.look_up(key)?.ok_or_else(|| arguments::missing(key))
     }
 
     /// The value of `key`, or `default`; it counts neither as a use of the entry nor as a hit or a miss.
@@ -198,6 +191,29 @@ impl Core {
         self.insert(key, value, Verb::Replace, ttl, tags)
     }
 
+    /// Begins a load of `key`. The result is passed to `complete_fill` with what was loaded.
+    #[pyo3(signature = (key, /))]
+    fn begin_fill(&self, key: &Bound<'_, PyAny>) -> PyResult<Fill> {
+        Ok(self.store.loads.begin(key.hash()?))
+    }
+
+    /// Stores what was loaded, once, unless the key was stored, removed or invalidated since `begin_fill`. A
+    /// value that another load has stored stays, unless `replace` says otherwise. Returns whether it was stored.
+    #[pyo3(signature = (fill, key, value, /, ttl = None, tags = None, replace = false))]
+    fn complete_fill(
+        &self,
+        fill: &Bound<'_, Fill>,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
+        replace: bool,
+    ) -> PyResult<bool> {
+        let extras = Extras { fill: Some(fill.get()), ..self.extras(key, value, ttl, tags)? };
+        let verb = if replace { Verb::Set } else { Verb::Add };
+        self.insert_with(key, value, verb, &extras)
+    }
+
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         self.insert(key, value, Verb::Set, None, None).map(|_| ())
     }
@@ -248,7 +264,10 @@ impl Core {
     /// Removes `key`, whatever its state, and returns that state: "valid", "expired", "invalidated" or "missing".
     #[pyo3(signature = (key, /))]
     fn remove_key(&self, key: &Bound<'_, PyAny>) -> PyResult<&'static str> {
-        self.state_after(key, |query| self.store.cache.remove_key(query))
+        self.state_after(key, |query| {
+            self.store.loads.note(Some(query.hash));
+            self.store.cache.remove_key(query)
+        })
     }
 
     /// Removes `key` if its entry has expired, and returns the state in which it was.
@@ -258,7 +277,7 @@ impl Core {
     }
 
     fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.remove(key)? { Ok(()) } else { Err(missing(key)) }
+        if self.remove(key)? { Ok(()) } else { Err(arguments::missing(key)) }
     }
 
     /// Removes `key` and returns its value, or `default`; a KeyError if there is neither.
@@ -273,17 +292,20 @@ impl Core {
         }
         let py = key.py();
         let cache = &self.store.cache;
-        let popped =
-            self.store.find(key, |query| cache.remove_and_read(query, |_, value| value.object(py)));
+        let popped = self.store.find(key, |query| {
+            self.store.loads.note(Some(query.hash));
+            cache.remove_and_read(query, |_, value| value.object(py))
+        });
         self.settle(py);
         match popped? {
             Some(value) => Ok(value),
-            None => default.get_item(0).map(Bound::unbind).map_err(|_| missing(key)),
+            None => default.get_item(0).map(Bound::unbind).map_err(|_| arguments::missing(key)),
         }
     }
 
     /// Removes every entry. Returns how many there were.
     fn clear(&self, py: Python<'_>) -> usize {
+        self.store.loads.note(None);
         let removed = self.store.cache.clear_and_count();
         self.settle(py);
         removed.valid_len + removed.expired_len + removed.invalidated_len
@@ -299,6 +321,7 @@ impl Core {
     /// Removes every entry that carries `tag`, in one step. Returns whether there was any.
     #[pyo3(signature = (tag, /))]
     fn invalidate_tag(&self, py: Python<'_>, tag: &str) -> bool {
+        self.store.loads.note(None);
         let had_any = self.store.cache.invalidate_tag(tag);
         if had_any {
             // Lookups do not find them any more; this releases their values now.
@@ -323,11 +346,9 @@ impl Core {
         let Some(value) = self.peek(key, None)? else { return Ok(false) };
         let Some(ttl) = ttl else { return Ok(true) };
         let tags = self.tags(key)?.unwrap_or_default();
-        let weight = self.weigh(key, value.bind(py))?;
-        let extras = Extras { ttl: Some(ttl), tags, weight };
-        let stored = self.store.insert(key, value.bind(py), Verb::Replace, &extras);
-        self.settle(py);
-        Ok(stored?.is_stored())
+        let weight = arguments::weight(self.weigher.as_ref(), key, value.bind(py))?;
+        let extras = Extras { ttl: Some(ttl), tags, weight, fill: None };
+        self.insert_with(key, value.bind(py), Verb::Replace, &extras)
     }
 
     /// The seconds until the entry of `key` expires; None if it never does. A KeyError if it is missing.
@@ -335,7 +356,7 @@ impl Core {
     fn expires_in(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
         let cache = &self.store.cache;
         let info = self.store.find(key, |query| cache.inspect(query))?;
-        let info = info.ok_or_else(|| missing(key))?;
+        let info = info.ok_or_else(|| arguments::missing(key))?;
         Ok(info.expires_in.map(|left| left.as_secs_f64()))
     }
 
@@ -394,14 +415,16 @@ impl Core {
     /// What the cache has counted, as a dict.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = self.store.cache.stats();
-        let spurious = self.store.spurious_misses.load(Ordering::Relaxed);
+        let [spurious_hits, spurious_misses, overwritten] =
+            [&self.store.spurious_hits, &self.store.spurious_misses, &self.store.overwritten]
+                .map(|counter| counter.load(Ordering::Relaxed));
         let census = self.store.cache.census();
         let dict = PyDict::new(py);
         let counts = [
-            ("hits", stats.hits.unwrap_or(0)),
-            ("misses", stats.misses.unwrap_or(0).saturating_sub(spurious)),
+            ("hits", stats.hits.unwrap_or(0).saturating_sub(spurious_hits)),
+            ("misses", stats.misses.unwrap_or(0).saturating_sub(spurious_misses)),
             ("inserts", stats.inserts),
-            ("replacements", stats.replacements),
+            ("replacements", stats.replacements + overwritten),
             ("evictions", stats.evictions),
             ("removals", stats.removals),
             ("expirations", stats.expirations),
@@ -410,7 +433,7 @@ impl Core {
             ("weight", self.store.cache.weight()),
             ("entries", self.store.cache.len() as u64),
             ("valid_entries", census.valid_len as u64),
-            ("listener_errors", self.listener_errors.load(Ordering::Relaxed)),
+            ("listener_errors", self.listening.errors()),
         ];
         for (name, count) in counts {
             dict.set_item(name, count)?;
@@ -466,7 +489,7 @@ impl Core {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.weigher)?;
-        visit.call(&self.listener)?;
+        visit.call(self.listening.listener())?;
         self.store.holdings.traverse(&visit)
     }
 
@@ -475,13 +498,13 @@ impl Core {
         // Drops the entries, whose keys may be part of a cycle too. It waits for no thread, because none can be
         // within the library. If it is refused, the rest stays for the end of the cache.
         let _ = self.store.cache.flush();
-        drop(self.store.holdings.settle());
+        while self.store.holdings.settle().is_some() {}
     }
 }
 
 impl Core {
     #[inline]
-    fn look_up(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+    pub(crate) fn look_up(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
         let py = key.py();
         let cache = &self.store.cache;
         let looked = Cell::new(0_u64);
@@ -491,13 +514,13 @@ impl Core {
         });
         if looked.get() > 1 {
             // All but the last were misses of lookups that went on.
-            self.store.spurious_misses.fetch_add(looked.get() - 1, Ordering::Relaxed);
+            store::add(&self.store.spurious_misses, looked.get() - 1);
         }
         self.settle(py);
         found
     }
 
-    fn insert(
+    pub(crate) fn insert(
         &self,
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
@@ -505,29 +528,40 @@ impl Core {
         ttl: Option<&Bound<'_, PyAny>>,
         tags: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let extras = Extras {
-            ttl: ttl.map_or(Ok(None), |given| arguments::lifetime(given, "ttl"))?,
-            tags: arguments::tags(tags)?,
-            weight: self.weigh(key, value)?,
-        };
-        let inserted = self.store.insert(key, value, verb, &extras);
-        self.settle(key.py());
-        match inserted? {
-            Inserted::Rejected(rejection @ Rejection::TooManyTags { .. }) => {
-                Err(PyValueError::new_err(rejection.to_string()))
-            }
-            inserted => Ok(inserted.is_stored()),
-        }
+        let extras = self.extras(key, value, ttl, tags)?;
+        self.insert_with(key, value, verb, &extras)
     }
 
-    fn weigh(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<u32> {
-        let Some(weigher) = &self.weigher else { return Ok(1) };
-        let weight = weigher.bind(key.py()).call1((key, value))?;
-        weight.extract().map_err(|_| {
-            let message =
-                format!("the weigher returned {weight}, which is no int from 0 to 4294967295");
-            PyValueError::new_err(message)
+    fn extras(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Extras<'static>> {
+        Ok(Extras {
+            ttl: ttl.map_or(Ok(None), |given| arguments::lifetime(given, "ttl"))?,
+            tags: arguments::tags(tags)?,
+            weight: arguments::weight(self.weigher.as_ref(), key, value)?,
+            fill: None,
         })
+    }
+
+    fn insert_with(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        verb: Verb,
+        extras: &Extras<'_>,
+    ) -> PyResult<bool> {
+        let inserted = self.store.insert(key, value, verb, extras);
+        self.settle(key.py());
+        match inserted? {
+            Some(Inserted::Rejected(rejection @ Rejection::TooManyTags { .. })) => {
+                Err(PyValueError::new_err(rejection.to_string()))
+            }
+            inserted => Ok(inserted.is_some_and(|inserted| inserted.is_stored())),
+        }
     }
 
     fn state_after(
@@ -559,55 +593,10 @@ impl Core {
 
     /// Releases what the library has let go of, and notifies the listener.
     #[inline]
-    fn settle(&self, py: Python<'_>) {
-        if self.store.holdings.is_unsettled() {
-            self.settle_now(py);
+    pub(crate) fn settle(&self, py: Python<'_>) {
+        let holdings = &self.store.holdings;
+        if holdings.is_unsettled() && holdings.release_quiet(py) {
+            self.listening.settle(holdings, py);
         }
-    }
-
-    #[cold]
-    fn settle_now(&self, py: Python<'_>) {
-        let this = std::ptr::from_ref(self);
-        let is_outer = SETTLING.with_borrow_mut(|caches| {
-            let is_new = !caches.contains(&this);
-            if is_new {
-                caches.push(this);
-            }
-            is_new
-        });
-        if !is_outer {
-            return;
-        }
-        while self.store.holdings.is_unsettled() {
-            let unsettled = self.store.holdings.settle();
-            for entry in unsettled.departed {
-                if let (Some(listener), Some(key)) = (&self.listener, entry.key) {
-                    let cause = name_of(entry.cause);
-                    if let Err(error) = listener.bind(py).call1((key, entry.value, cause)) {
-                        self.listener_errors.fetch_add(1, Ordering::Relaxed);
-                        error.write_unraisable(py, Some(listener.bind(py)));
-                    }
-                }
-            }
-        }
-        SETTLING.with_borrow_mut(|caches| caches.retain(|cache| *cache != this));
-    }
-}
-
-fn name_of(cause: RemovalCause) -> &'static str {
-    match cause {
-        RemovalCause::Evicted => "evicted",
-        RemovalCause::Expired => "expired",
-        RemovalCause::Explicit => "removed",
-        RemovalCause::Replaced => "replaced",
-        RemovalCause::Invalidated => "invalidated",
-        _ => "other",
-    }
-}
-
-fn missing(key: &Bound<'_, PyAny>) -> PyErr {
-    match (key,).into_py_any(key.py()) {
-        Ok(arguments) => PyKeyError::new_err(arguments),
-        Err(error) => error,
     }
 }

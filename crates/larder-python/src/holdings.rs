@@ -6,17 +6,19 @@
 //!
 //! | reference | held from | released by the first `settle` after |
 //! |---|---|---|
-//! | value | before the insertion | the entry has left, or was dropped |
+//! | value | before the insertion | the entry has left, was dropped, or got another value |
 //! | key | before the insertion | the entry was dropped: until then a search may compare it |
 //!
-//! The lock is held for a few instructions that run no Python code; what is released is moved out first.
+//! What is released is moved out first, unless its release runs no Python code.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use larder::RemovalCause;
-use pyo3::{Py, PyAny, PyTraverseError, PyVisit, Python};
+use pyo3::{Py, PyAny, PyTraverseError, PyVisit, Python, ffi};
+
+use crate::guarded::Guarded;
 
 type Object = Py<PyAny>;
 
@@ -24,9 +26,9 @@ type Object = Py<PyAny>;
 #[derive(Clone, Copy)]
 pub(crate) struct Place(u32);
 
-/// An entry that has left: its key if that was asked for, its value, and why it has left.
+/// An entry that has left, of which the listener is to be notified.
 pub(crate) struct Departed {
-    pub(crate) key: Option<Object>,
+    pub(crate) key: Object,
     pub(crate) value: Object,
     pub(crate) cause: RemovalCause,
 }
@@ -35,32 +37,31 @@ pub(crate) struct Departed {
 type References = (Option<Object>, Option<Object>);
 
 /// What is to be released, once the library has nothing left to do.
-pub(crate) struct Unsettled {
-    /// The listener is to be notified of these.
-    pub(crate) departed: Vec<Departed>,
-    pub(crate) _dropped: Vec<References>,
+pub(crate) enum Unsettled {
+    Departed(Departed),
+    Dropped(Object),
 }
 
 #[derive(Default)]
 struct Slots {
     pairs: Vec<References>,
     free: Vec<u32>,
-    departed: Vec<Departed>,
-    dropped: Vec<References>,
+    departed: VecDeque<Departed>,
+    dropped: Vec<Object>,
 }
 
 #[derive(Default)]
 pub(crate) struct Holdings {
-    /// Whether departed entries are to have their keys.
-    wants_keys: bool,
-    slots: Mutex<Slots>,
-    /// The length of both lists of `slots`, so that most calls need not lock to find them empty.
+    /// Whether the listener is to be notified of departed entries.
+    has_listener: bool,
+    slots: Guarded<Slots>,
+    /// The length of both lists of `slots`, so that most calls need not look at them.
     waiting: AtomicUsize,
 }
 
 impl Holdings {
-    pub(crate) fn new(wants_keys: bool) -> Self {
-        Self { wants_keys, ..Self::default() }
+    pub(crate) fn new(has_listener: bool) -> Self {
+        Self { has_listener, ..Self::default() }
     }
 
     /// Holds the key and the value of a new entry.
@@ -68,76 +69,122 @@ impl Holdings {
     /// # Panics
     /// If there are 2^32 entries, which take more than 200 GB.
     pub(crate) fn hold(&self, key: Object, value: Object) -> Place {
-        let mut slots = self.lock();
         let pair = (Some(key), Some(value));
-        if let Some(place) = slots.free.pop() {
-            slots.pairs[place as usize] = pair;
-            return Place(place);
-        }
-        slots.pairs.push(pair);
-        Place(u32::try_from(slots.pairs.len() - 1).expect("there are fewer than 2^32 entries"))
+        self.slots.with(|slots| {
+            if let Some(place) = slots.free.pop() {
+                slots.pairs[place as usize] = pair;
+                return Place(place);
+            }
+            slots.pairs.push(pair);
+            Place(u32::try_from(slots.pairs.len() - 1).expect("there are fewer than 2^32 entries"))
+        })
+    }
+
+    /// Holds `value` in the place of the entry's old value.
+    pub(crate) fn replace(&self, place: Place, value: Object) {
+        self.change(|slots| {
+            let old = slots.pairs[place.0 as usize].1.replace(value);
+            slots.dropped.extend(old);
+        });
     }
 
     /// Takes the value of an entry that has left the table, for `cause`.
     pub(crate) fn leave(&self, place: Place, cause: RemovalCause, py: Python<'_>) {
-        let mut slots = self.lock();
-        let (key, value) = &mut slots.pairs[place.0 as usize];
-        let Some(value) = value.take() else { return };
-        let key = key.as_ref().filter(|_| self.wants_keys).map(|key| key.clone_ref(py));
-        slots.departed.push(Departed { key, value, cause });
-        self.count(&slots);
+        self.change(|slots| {
+            let (key, value) = &mut slots.pairs[place.0 as usize];
+            let Some(value) = value.take() else { return };
+            match key {
+                Some(key) if self.has_listener => {
+                    slots.departed.push_back(Departed { key: key.clone_ref(py), value, cause });
+                }
+                _ => slots.dropped.push(value),
+            }
+        });
     }
 
     /// Takes a place back when the library drops the entry.
     pub(crate) fn give_back(&self, place: Place) {
-        let mut slots = self.lock();
-        let pair = mem::take(&mut slots.pairs[place.0 as usize]);
-        slots.dropped.push(pair);
-        slots.free.push(place.0);
-        self.count(&slots);
+        self.change(|slots| {
+            let (key, value) = mem::take(&mut slots.pairs[place.0 as usize]);
+            slots.dropped.extend(key);
+            slots.dropped.extend(value);
+            slots.free.push(place.0);
+        });
     }
 
-    /// Whether `settle` has anything to do.
+    /// Whether there is anything to release.
     #[inline]
     pub(crate) fn is_unsettled(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) != 0
     }
 
-    /// Takes out what entries that have left held. The caller drops the result outside of the library, since
-    /// that runs Python code.
-    pub(crate) fn settle(&self) -> Unsettled {
-        let mut slots = self.lock();
-        let departed = mem::take(&mut slots.departed);
-        let dropped = mem::take(&mut slots.dropped);
-        self.count(&slots);
-        Unsettled { departed, _dropped: dropped }
+    /// Releases objects for which that runs no Python code. Returns whether others wait.
+    pub(crate) fn release_quiet(&self, py: Python<'_>) -> bool {
+        self.change(|slots| {
+            while let Some(object) = slots.dropped.pop_if(|object| is_quiet(object)) {
+                drop(object.into_bound(py));
+            }
+        });
+        self.is_unsettled()
+    }
+
+    /// The next that is to be released. The caller drops it outside of the library, since that runs Python
+    /// code.
+    pub(crate) fn settle(&self) -> Option<Unsettled> {
+        self.change(|slots| {
+            let departed = slots.departed.pop_front().map(Unsettled::Departed);
+            departed.or_else(|| slots.dropped.pop().map(Unsettled::Dropped))
+        })
     }
 
     /// Shows every reference to the garbage collector.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let slots = self.lock();
-        for (key, value) in slots.pairs.iter().chain(&slots.dropped) {
-            visit.call(key)?;
-            visit.call(value)?;
-        }
-        for entry in &slots.departed {
-            visit.call(&entry.key)?;
-            visit.call(&entry.value)?;
-        }
-        Ok(())
+        self.slots.with(|slots| {
+            for (key, value) in &slots.pairs {
+                visit.call(key)?;
+                visit.call(value)?;
+            }
+            for entry in &slots.departed {
+                visit.call(&entry.key)?;
+                visit.call(&entry.value)?;
+            }
+            slots.dropped.iter().try_for_each(|object| visit.call(object))
+        })
     }
 
     /// The bytes that the places take.
     pub(crate) fn bytes(&self) -> usize {
-        let slots = self.lock();
-        slots.pairs.capacity() * size_of::<References>() + slots.free.capacity() * size_of::<u32>()
+        self.slots.with(|slots| {
+            slots.pairs.capacity() * size_of::<References>()
+                + slots.free.capacity() * size_of::<u32>()
+        })
     }
 
-    fn count(&self, slots: &Slots) {
-        self.waiting.store(slots.departed.len() + slots.dropped.len(), Ordering::Relaxed);
+    #[inline]
+    fn change<R>(&self, work: impl FnOnce(&mut Slots) -> R) -> R {
+        self.slots.with(|slots| {
+            let result = work(slots);
+            self.waiting.store(slots.departed.len() + slots.dropped.len(), Ordering::Relaxed);
+            result
+        })
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether the release of a reference runs no Python code: there are others, or the type has no finalizer. Without
+/// the interpreter's lock, other references may go at any time.
+fn is_quiet(object: &Object) -> bool {
+    let object = object.as_ptr();
+    #[cfg(not(any(Py_GIL_DISABLED, PyPy)))]
+    {
+        // SAFETY: the reference keeps the object alive.
+        if unsafe { ffi::Py_REFCNT(object) } > 1 {
+            return true;
+        }
     }
+    // SAFETY: as above.
+    let class = unsafe { ffi::Py_TYPE(object) };
+    class == &raw mut ffi::PyUnicode_Type
+        || class == &raw mut ffi::PyLong_Type
+        || class == &raw mut ffi::PyBytes_Type
+        || class == &raw mut ffi::PyFloat_Type
 }

@@ -161,7 +161,9 @@ unsafe fn are_equal_tuples(one: *mut ffi::PyObject, other: *mut ffi::PyObject) -
     })
 }
 
-/// A key in the table. The holdings own the object that it refers to, for longer than the entry exists.
+/// A key in the table. The holdings own the object that it refers to, for longer than the entry exists. A clone
+/// may be used as long as a pin that was held when it was made.
+#[derive(Clone)]
 pub(crate) struct Key {
     object: *mut ffi::PyObject,
     hash: isize,
@@ -175,7 +177,7 @@ unsafe impl Sync for Key {}
 
 impl Key {
     /// A key that refers to `object`. It is to be used no longer than a reference to the object is held.
-    pub(crate) fn new(object: &Py<PyAny>, hash: isize, kind: Kind) -> Self {
+    pub(crate) fn new(object: &Bound<'_, PyAny>, hash: isize, kind: Kind) -> Self {
         Self { object: object.as_ptr(), hash, kind }
     }
 
@@ -216,7 +218,7 @@ pub(crate) struct Query<'q, 'py> {
     is_for_same: bool,
     has_met_other: Cell<bool>,
     /// The stored key that was found equal.
-    met: Option<RefCell<Option<Py<PyAny>>>>,
+    met: Option<RefCell<Option<Bound<'py, PyAny>>>>,
 }
 
 impl<'q, 'py> Query<'q, 'py> {
@@ -256,7 +258,7 @@ impl<'q, 'py> Query<'q, 'py> {
         self.kind
     }
 
-    pub(crate) fn met(self) -> Option<Py<PyAny>> {
+    pub(crate) fn met(self) -> Option<Bound<'py, PyAny>> {
         self.met.and_then(RefCell::into_inner)
     }
 
@@ -287,7 +289,7 @@ impl Equivalent<Key> for Query<'_, '_> {
     fn equivalent(&self, stored: &Key) -> bool {
         let is_equal = self.hash == stored.hash && self.is_equal(stored);
         if is_equal && let Some(met) = &self.met {
-            met.replace(Some(stored.object(self.object.py())));
+            met.replace(Some(stored.object(self.object.py()).into_bound(self.object.py())));
         }
         is_equal
     }
@@ -297,7 +299,7 @@ impl Equivalent<Key> for Query<'_, '_> {
 pub(crate) struct Collect<'py> {
     hash: isize,
     py: Python<'py>,
-    found: RefCell<Vec<Py<PyAny>>>,
+    found: RefCell<Vec<Bound<'py, PyAny>>>,
 }
 
 impl<'py> Collect<'py> {
@@ -306,7 +308,7 @@ impl<'py> Collect<'py> {
     }
 
     /// The keys that were met, each once.
-    pub(crate) fn found(self) -> Vec<Py<PyAny>> {
+    pub(crate) fn found(self) -> Vec<Bound<'py, PyAny>> {
         self.found.into_inner()
     }
 }
@@ -322,7 +324,7 @@ impl Equivalent<Key> for Collect<'_> {
         let mut found = self.found.borrow_mut();
         // A search may visit an entry again.
         if self.hash == stored.hash && found.iter().all(|met| met.as_ptr() != stored.object) {
-            found.push(stored.object(self.py));
+            found.push(stored.object(self.py).into_bound(self.py));
         }
         false
     }

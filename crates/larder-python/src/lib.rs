@@ -1,8 +1,10 @@
 //! The part of larder for Python that is not written in Python: the entries, and who owns their objects.
 //!
 //! Decorators, the interface of PyQuickCache and the backend of Django are modules in Python above the class
-//! [`Core`](core::Core). The modules here from the top to the ground: `core` has the class and its verbs,
-//! `store` the entries behind it, `key` compares keys, and `holdings` owns every object.
+//! [`Core`](core::Core). The modules here from the top to the ground: `insight` says what a cache knows of itself,
+//! `calls` and `lookups` have what a decorated call and PyQuickCache's `get` do on a hit, `core` has the class and
+//! its verbs, `quick` and `fast` a short way into some, `listening` the listener, `store` the entries behind it,
+//! `loads` knows which loads are stale, `key` compares keys, and `holdings` owns every object.
 //!
 //! # No Python code in the wrong place
 //! `__eq__`, `__hash__`, `__del__`, weighers and listeners are Python code: they may raise, take seconds, use
@@ -22,12 +24,22 @@
 //! Without it (free threading), the library's own synchronisation holds.
 
 // Modules from the top to the ground, each of which uses those below it.
+mod insight;
+mod calls;
+mod lookups;
+#[cfg(not(PyPy))]
+mod quick;
 mod core;
+#[cfg(not(PyPy))]
+mod fast;
 mod clock;
 mod arguments;
+mod listening;
 mod store;
+mod loads;
 mod key;
 mod holdings;
+mod guarded;
 
 use pyo3::pymodule;
 
@@ -39,13 +51,23 @@ mod _native {
     use pyo3::{Bound, PyResult, ffi};
 
     #[pymodule_export]
+    use crate::calls::Call;
+    #[pymodule_export]
     use crate::clock::ManualClock;
     #[pymodule_export]
-    use crate::core::{Core, policies};
+    use crate::core::Core;
+    #[pymodule_export]
+    use crate::insight::{
+        frequency, policies, ranked, reset_shadow_counts, segments, shadow_report, weight,
+    };
+    #[pymodule_export]
+    use crate::loads::Fill;
+    #[pymodule_export]
+    use crate::lookups::Lookups;
 
     /// Refuses subinterpreters: an object of one must not be used in another, which a cache could not tell.
     #[pymodule_init]
-    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         // SAFETY: a module is initialized by a thread that is attached to an interpreter.
         let interpreter = unsafe { ffi::PyInterpreterState_Get() };
         // SAFETY: the interpreter is the current one, so it exists.
@@ -54,6 +76,13 @@ mod _native {
                 "larder cannot be imported in a subinterpreter; use it in the main interpreter";
             return Err(PyImportError::new_err(message));
         }
+        #[cfg(not(PyPy))]
+        {
+            crate::quick::install(module.py())?;
+            crate::lookups::hasten(module.py())?;
+        }
+        #[cfg(PyPy)]
+        let _ = module;
         Ok(())
     }
 }

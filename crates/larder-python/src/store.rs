@@ -12,8 +12,9 @@
 //! because that step runs no Python code; without it, because `inserting` is held. (A key whose equality
 //! changes while it is stored is the user's business, as in a `dict`.)
 
+use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use larder::{Builder, Cache, InsertOptions, Inserted, Listener};
@@ -21,8 +22,10 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::types::PyAnyMethods;
 use pyo3::{Bound, Py, PyAny, PyErr, PyResult, Python, ffi};
 
+use crate::guarded::Guarded;
 use crate::holdings::{Holdings, Place};
 use crate::key::{Collect, Key, Kind, Query};
+use crate::loads::{Fill, Loads};
 
 /// Comparisons that keep changing the cache are given up after so many rounds.
 const MAX_ROUNDS: u32 = 10_000;
@@ -32,15 +35,18 @@ const IS_FREE_THREADED: bool = cfg!(Py_GIL_DISABLED);
 
 /// The value of an entry, and the place of both of its references in the holdings.
 pub(crate) struct Value {
-    object: *mut ffi::PyObject,
+    /// Changed by `overwrite` alone, with the interpreter's lock.
+    object: Cell<*mut ffi::PyObject>,
     place: Place,
     pub(crate) weight: u32,
+    /// Whether the entry has neither a lifetime of its own nor tags.
+    is_plain: bool,
     holdings: Arc<Holdings>,
 }
 
 // SAFETY: the object is used by threads that are attached to the interpreter, and only those call the library.
 unsafe impl Send for Value {}
-// SAFETY: as above.
+// SAFETY: as above; without the interpreter's lock, nothing changes `object`.
 unsafe impl Sync for Value {}
 
 impl Value {
@@ -52,7 +58,7 @@ impl Value {
         // interpreter's lock, `settle` cannot run while a closure of the library does, because those release
         // no lock; without it, they release the object only after the library has dropped this value, and it
         // drops none that a closure can see.
-        unsafe { Bound::from_borrowed_ptr(py, self.object) }.unbind()
+        unsafe { Bound::from_borrowed_ptr(py, self.object.get()) }.unbind()
     }
 }
 
@@ -72,20 +78,37 @@ pub(crate) enum Verb {
 
 /// The options of an insertion.
 #[derive(Default)]
-pub(crate) struct Extras {
+pub(crate) struct Extras<'f> {
     pub(crate) ttl: Option<Duration>,
     pub(crate) tags: Vec<String>,
     pub(crate) weight: u32,
+    /// The load that the value comes from: it is not stored if the key was changed since.
+    pub(crate) fill: Option<&'f Fill>,
 }
+
+impl Extras<'_> {
+    fn is_plain(&self) -> bool {
+        self.ttl.is_none() && self.tags.is_empty()
+    }
+}
+
+/// How the insertion of a key ended; `None` if a change has made its load stale.
+pub(crate) type Outcome = Option<Inserted>;
 
 pub(crate) struct Store {
     pub(crate) cache: Cache<Key, Value>,
     pub(crate) holdings: Arc<Holdings>,
     /// Whether a key was ever inserted that can equal one that it cannot stand for.
     has_mixed_keys: AtomicBool,
-    inserting: Mutex<()>,
-    /// Misses that were counted for lookups which went on.
+    inserting: Guarded<()>,
+    pub(crate) loads: Loads,
+    /// Whether a value may be put in the place of another one without the library: the library would do no more
+    /// than to count it, because entries have no lifetimes or weights, and there is no listener.
+    can_overwrite: bool,
+    pub(crate) overwritten: AtomicU64,
+    /// Misses that were counted for lookups which went on, and lookups of `overwrite`.
     pub(crate) spurious_misses: AtomicU64,
+    pub(crate) spurious_hits: AtomicU64,
 }
 
 impl Store {
@@ -93,9 +116,10 @@ impl Store {
     /// As the library's.
     pub(crate) fn build(
         builder: Builder<Key, Value>,
-        wants_keys: bool,
+        has_listener: bool,
+        is_plain: bool,
     ) -> Result<Self, larder::BuildError> {
-        let holdings = Arc::new(Holdings::new(wants_keys));
+        let holdings = Arc::new(Holdings::new(has_listener));
         let noted = Arc::clone(&holdings);
         // Other threads may still be reading the value without the interpreter's lock. Then it is released
         // when the library drops it, and listeners are not notified, of which `Core` says so.
@@ -110,8 +134,12 @@ impl Store {
             cache: builder.build()?,
             holdings,
             has_mixed_keys: AtomicBool::new(IS_FREE_THREADED),
-            inserting: Mutex::new(()),
+            inserting: Guarded::default(),
+            loads: Loads::default(),
+            can_overwrite: is_plain && !has_listener && !IS_FREE_THREADED,
+            overwritten: AtomicU64::new(0),
             spurious_misses: AtomicU64::new(0),
+            spurious_hits: AtomicU64::new(0),
         })
     }
 
@@ -144,26 +172,48 @@ impl Store {
                 return Ok(None);
             }
             for stored in new {
-                let stored = stored.into_bound(key.py());
                 let is_equal = stored.is(key) || stored.eq(key)?;
                 if is_equal && let Some(found) = verb(&Query::same(&stored, hash)) {
                     return Ok(Some(found));
                 }
                 // If it has left, or has expired, an equal key that was inserted since is a new object.
-                compared.push(stored.unbind());
+                compared.push(stored);
             }
         }
         Err(restless())
     }
 
     /// The stored keys that have a hash, except those in `compared`.
-    fn collect(&self, hash: isize, compared: &[Py<PyAny>], py: Python<'_>) -> Vec<Py<PyAny>> {
+    fn collect<'py>(
+        &self,
+        hash: isize,
+        compared: &[Bound<'py, PyAny>],
+        py: Python<'py>,
+    ) -> Vec<Bound<'py, PyAny>> {
         let collect = Collect::new(hash, py);
         // It finds nothing, and visits the keys on the way, expired ones too.
         self.cache.has_expired(&collect);
         let mut found = collect.found();
         found.retain(|key| compared.iter().all(|old| !old.is(key)));
         found
+    }
+
+    /// Puts `value` in the place of the value that the key has, if that is all there is to do.
+    fn overwrite(&self, query: &Query<'_, '_>, value: &Bound<'_, PyAny>) -> bool {
+        let overwritten = self.cache.read(query, |old| {
+            if old.is_plain {
+                old.object.set(value.as_ptr());
+                self.holdings.replace(old.place, value.clone().unbind());
+            }
+            old.is_plain
+        });
+        let lookups =
+            if overwritten.is_some() { &self.spurious_hits } else { &self.spurious_misses };
+        add(lookups, 1);
+        if overwritten == Some(true) {
+            add(&self.overwritten, 1);
+        }
+        overwritten == Some(true)
     }
 
     /// Stores `value` under `key`, or under the stored key that is equal.
@@ -175,55 +225,37 @@ impl Store {
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
         verb: Verb,
-        extras: &Extras,
-    ) -> PyResult<Inserted> {
+        extras: &Extras<'_>,
+    ) -> PyResult<Outcome> {
         let query = Query::new(key)?;
         let (hash, kind) = (query.hash, query.kind());
+        if extras.fill.is_none() {
+            self.loads.note(Some(hash));
+            let is_plain = verb == Verb::Set && self.can_overwrite && extras.is_plain();
+            if is_plain && self.overwrite(&query, value) {
+                return Ok(Some(Inserted::Replaced));
+            }
+        }
         // Relaxed: with the interpreter's lock it is always up to date, and without it always set.
         if kind.is_simple() && !self.has_mixed_keys.load(Ordering::Relaxed) {
-            return Ok(self.insert_as(key.clone().unbind(), hash, kind, value, verb, extras));
+            return Ok(self.insert_as(key, hash, kind, value, verb, extras));
         }
         if !kind.is_simple() {
             self.has_mixed_keys.store(true, Ordering::Relaxed);
         }
-        let py = key.py();
-        let (mut compared, mut equal): (Vec<Py<PyAny>>, Option<Py<PyAny>>) = (Vec::new(), None);
+        let (mut compared, mut equal) = (Vec::new(), None);
         for _ in 0..MAX_ROUNDS {
-            let new = {
-                let _inserting = self.inserting.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(stored) = equal.take() {
-                    let stored = stored.into_bound(py);
-                    let query = Query::same(&stored, hash);
-                    if self.cache.has_expired(&query) || self.cache.contains_key(&query) {
-                        let kind = Kind::of(&stored);
-                        return Ok(self.insert_as(
-                            stored.unbind(),
-                            hash,
-                            kind,
-                            value,
-                            verb,
-                            extras,
-                        ));
-                    }
-                }
-                let query = Query::new_with(key, hash, kind).remembering();
-                let is_there = self.cache.contains_key(&query) || self.cache.has_expired(&query);
-                let has_met_other = query.has_met_other();
-                if is_there && let Some(stored) = query.met() {
-                    let kind = Kind::of(stored.bind(py));
-                    return Ok(self.insert_as(stored, hash, kind, value, verb, extras));
-                }
-                let new =
-                    if has_met_other { self.collect(hash, &compared, py) } else { Vec::new() };
-                if new.is_empty() {
-                    let key = key.clone().unbind();
-                    return Ok(self.insert_as(key, hash, kind, value, verb, extras));
-                }
-                new
+            let (named, equal_now) = ((key, hash, kind), equal.take());
+            let step = self
+                .inserting
+                .with(|()| self.try_insert(named, equal_now, &compared, value, verb, extras));
+            let new = match step {
+                Step::Done(outcome) => return Ok(outcome),
+                Step::Compare(new) => new,
             };
             for stored in new {
-                let is_equal = stored.bind(py).eq(key)?;
-                compared.push(stored.clone_ref(py));
+                let is_equal = stored.eq(key)?;
+                compared.push(stored.clone());
                 if is_equal {
                     equal = Some(stored);
                     break;
@@ -233,23 +265,67 @@ impl Store {
         Err(restless())
     }
 
+    /// Inserts under the stored key that is equal, `equal` if that is still there, or under `key`, if there are
+    /// no other keys with the hash to compare it with. It runs no Python code.
+    fn try_insert<'py>(
+        &self,
+        (key, hash, kind): (&Bound<'py, PyAny>, isize, Kind),
+        equal: Option<Bound<'py, PyAny>>,
+        compared: &[Bound<'py, PyAny>],
+        value: &Bound<'py, PyAny>,
+        verb: Verb,
+        extras: &Extras<'_>,
+    ) -> Step<'py> {
+        if let Some(stored) = equal {
+            let query = Query::same(&stored, hash);
+            if self.cache.has_expired(&query) || self.cache.contains_key(&query) {
+                let kind = Kind::of(&stored);
+                return Step::Done(self.insert_as(&stored, hash, kind, value, verb, extras));
+            }
+        }
+        let query = Query::new_with(key, hash, kind).remembering();
+        let is_there = self.cache.contains_key(&query) || self.cache.has_expired(&query);
+        let has_met_other = query.has_met_other();
+        if is_there && let Some(stored) = query.met() {
+            let kind = Kind::of(&stored);
+            return Step::Done(self.insert_as(&stored, hash, kind, value, verb, extras));
+        }
+        let new = if has_met_other { self.collect(hash, compared, key.py()) } else { Vec::new() };
+        if new.is_empty() {
+            return Step::Done(self.insert_as(key, hash, kind, value, verb, extras));
+        }
+        Step::Compare(new)
+    }
+
     /// Stores a value under this very key. The caller has made sure that no other key is equal, except for those
     /// that the library compares itself.
     fn insert_as(
         &self,
-        key: Py<PyAny>,
+        key: &Bound<'_, PyAny>,
         hash: isize,
         kind: Kind,
         value: &Bound<'_, PyAny>,
         verb: Verb,
-        extras: &Extras,
-    ) -> Inserted {
-        let table_key = Key::new(&key, hash, kind);
-        let place = self.holdings.hold(key, value.clone().unbind());
-        let holdings = Arc::clone(&self.holdings);
-        let value = Value { object: value.as_ptr(), place, weight: extras.weight, holdings };
-        if verb == Verb::Set && extras.ttl.is_none() && extras.tags.is_empty() {
-            return self.cache.insert(table_key, value);
+        extras: &Extras<'_>,
+    ) -> Outcome {
+        let place = self.holdings.hold(key.clone().unbind(), value.clone().unbind());
+        let table_key = Key::new(key, hash, kind);
+        let value = Value {
+            object: Cell::new(value.as_ptr()),
+            place,
+            weight: extras.weight,
+            is_plain: extras.is_plain(),
+            holdings: Arc::clone(&self.holdings),
+        };
+        if let Some(fill) = extras.fill {
+            return self.loads.end(fill, || self.put(table_key, value, verb, extras));
+        }
+        Some(self.put(table_key, value, verb, extras))
+    }
+
+    fn put(&self, key: Key, value: Value, verb: Verb, extras: &Extras<'_>) -> Inserted {
+        if verb == Verb::Set && value.is_plain {
+            return self.cache.insert(key, value);
         }
         let tags: Vec<&str> = extras.tags.iter().map(String::as_str).collect();
         let mut options = InsertOptions::new().tags(&tags);
@@ -257,9 +333,9 @@ impl Store {
             options = options.ttl(ttl);
         }
         match verb {
-            Verb::Set => self.cache.insert_with(table_key, value, options),
-            Verb::Add => self.cache.insert_if_absent_with(table_key, value, options),
-            Verb::Replace => self.cache.replace_with(table_key, value, options),
+            Verb::Set => self.cache.insert_with(key, value, options),
+            Verb::Add => self.cache.insert_if_absent_with(key, value, options),
+            Verb::Replace => self.cache.replace_with(key, value, options),
         }
     }
 
@@ -272,6 +348,23 @@ impl Store {
                 return;
             }
         }
+    }
+}
+
+/// What an attempt to insert has come to.
+enum Step<'py> {
+    Done(Outcome),
+    /// These keys are to be compared first.
+    Compare(Vec<Bound<'py, PyAny>>),
+}
+
+/// Adds to a counter. With the interpreter's lock, no other thread does so meanwhile.
+#[inline]
+pub(crate) fn add(counter: &AtomicU64, count: u64) {
+    if IS_FREE_THREADED {
+        counter.fetch_add(count, Ordering::Relaxed);
+    } else {
+        counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 }
 

@@ -1,4 +1,4 @@
-"""Django's own tests of cache backends, against `larder.django.LarderCache`.
+"""Django's own tests of cache backends, against `larder.django.LarderCache` and `LarderNearCache` (near_tests.py).
 
     python run_django_tests.py SOURCE
 
@@ -149,10 +149,14 @@ if __name__ == "__main__":
     runner = get_runner(settings)(verbosity=1, interactive=False)
     runner.setup_test_environment()
     databases = runner.setup_databases()
-    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"])
+    import near_tests
+
+    loader = unittest.defaultTestLoader
+    suite = unittest.TestSuite(map(loader.loadTestsFromModule, (sys.modules["__main__"], near_tests)))
     result = runner.run_suite(suite)
     runner.teardown_databases(databases)
     for test, reason in result.skipped:
         print("skipped:", test, reason)
+    print("the server of the near cache:", "redis" if near_tests.URL else "none, local memory stands for it")
     print(f"Django {django.get_version()}: {result.testsRun} tests")
     sys.exit(not result.wasSuccessful())

@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import gc
+import inspect
 import math
 import sys
 import threading
@@ -407,6 +408,75 @@ def test_what_a_loader_raises_is_not_kept():
 def test_loaders_that_need_each_other_end():
     cache = Cache(10)
     assert cache.get_or_load("a", lambda: cache.get_or_load("b", lambda: cache.get_or_load("a", lambda: 1))) == 1
+
+
+@pytest.mark.parametrize("key", ["key", ("key", 1), Box(5)], ids=["text", "tuple", "object"])
+def test_a_load_is_not_stored_after_a_change_of_its_key(key):
+    changes = [
+        lambda cache: cache.remove(key), lambda cache: cache.pop(key, None), lambda cache: cache.clear(),
+        lambda cache: cache.invalidate_tag("tag"), lambda cache: cache.remove_key(key),
+    ]
+    for change in changes:
+        cache = Cache(10)
+        assert cache.get_or_load(key, lambda: change(cache) and None or "old") == "old"
+        assert key not in cache
+    cache = Cache(10)
+    assert cache.get_or_load(key, lambda: cache.set(key, "new") and "old") == "old"
+    assert cache[key] == "new"
+    other = Cache(10)
+    assert other.get_or_load(key, lambda: other.remove("another") or "value") == "value"
+    assert other[key] == "value"
+
+
+def test_a_fill_is_completed_once():
+    cache = Cache(10)
+    fill = cache.begin_fill("key")
+    assert not fill.is_stale
+    assert cache.complete_fill(fill, "key", 1) and not cache.complete_fill(fill, "key", 2)
+    # Another load does not make it stale, and its value stays unless the call says otherwise.
+    first, second = cache.begin_fill("key"), cache.begin_fill("key")
+    assert not cache.complete_fill(first, "key", 3) and cache["key"] == 1
+    assert cache.complete_fill(second, "key", 4, replace=True) and cache["key"] == 4
+    foreign = Cache(10).begin_fill("key")
+    assert not cache.complete_fill(foreign, "key", 5, replace=True) and cache["key"] == 4
+
+
+def test_a_value_in_the_place_of_another_is_counted_and_released():
+    class Value:
+        pass
+
+    for cache in (Cache(10, policy="lru"), Cache(10, policy="lru", ttl=60)):
+        gone = []
+        for number in range(3):
+            value = Value()
+            weakref.finalize(value, gone.append, number)
+            cache.set("key", value)
+            del value
+        assert gone == [0, 1]
+        stats = cache.stats()
+        assert (stats["inserts"], stats["replacements"], stats["hits"], stats["misses"]) == (1, 2, 0, 0)
+        cache.set("tagged", 1, tags=["tag"])
+        cache.set("tagged", 2)
+        assert cache.tags("tagged") == []
+        cache.set("short", 1, ttl=60)
+        cache.set("short", 2)
+        assert cache.expires_in("short") == (None if cache.expires_in("key") is None else pytest.approx(60, abs=5))
+
+
+def test_the_quick_methods_take_arguments_as_the_others():
+    cache = Cache(10)
+    assert cache.set("a", 1) is True and cache.set("b", 2, 60) is True and cache.set("c", 3, ttl=60, tags=["t"]) is True
+    assert cache.get("a") == 1 and cache.get("x") is None and cache.get("x", 5) == 5
+    assert cache.tags("c") == ["t"] and 0 < cache.expires_in("b") <= 60
+    for call in (
+        lambda: cache.get(), lambda: cache.get(1, 2, 3), lambda: cache.get(key=1), lambda: cache.set(1),
+        lambda: cache.set(1, 2, other=3), lambda: cache.set(1, 2, 3, ttl=4), lambda: cache.set(1, 2, 3, [], 5),
+        lambda: Cache.get("no cache", 1), lambda: Cache.get(),
+    ):
+        with pytest.raises(TypeError):
+            call()
+    assert str(inspect.signature(Cache.get)) == "(self, key, default=None, /)"
+    assert Cache.set.__doc__.startswith("Stores `value`")
 
 
 def test_a_missing_value_is_loaded_once_for_all_coroutines():

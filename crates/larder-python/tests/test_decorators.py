@@ -270,32 +270,128 @@ def test_an_invalidation_during_a_call_is_not_lost():
     assert slow(1) == 2
 
 
-def test_threads_that_wait_for_each_other_end():
-    both = threading.Barrier(2)
-    entered = []
+def test_threads_that_wait_for_each_other_learn_it():
+    both, results = threading.Barrier(2), []
 
     @cached
     def one(x):
-        return pair(one, two)
+        both.wait()
+        return two(x)
 
     @cached
     def two(x):
-        return pair(two, one)
+        both.wait()
+        return one(x)
 
-    def pair(mine, other):
-        entered.append(mine)
-        if len(entered) <= 2:
-            both.wait()
-            return other(1)
-        return 5
+    def ask(function):
+        try:
+            function(1)
+        except larder.LoadCycleError as error:
+            results.append(str(error))
 
-    results = []
-    threads = [threading.Thread(target=lambda f=f: results.append(f(1))) for f in (one, two)]
+    threads = [threading.Thread(target=ask, args=(function,)) for function in (one, two)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [5, 5]
+    assert len(results) == 2 and "wait for each other" in results[0]
+
+
+@pytest.mark.parametrize("has_tasks", [False, True])
+def test_coroutines_that_wait_for_each_other_learn_it(has_tasks):
+    needs = {1: 2, 2: 3, 3: 1, 4: 1}
+
+    @cached
+    async def slow(x):
+        await asyncio.sleep(0)
+        load = slow(needs[x])
+        # Tasks that a loader starts are a part of it.
+        return (await asyncio.gather(load))[0] if has_tasks else await load
+
+    async def run():
+        return await asyncio.gather(*map(slow, needs), return_exceptions=True)
+
+    results = asyncio.run(asyncio.wait_for(run(), 60))
+    assert [type(result) for result in results] == [larder.LoadCycleError] * 4
+
+
+def test_waiting_in_a_chain_is_no_cycle():
+    async def run():
+        @cached
+        async def slow(x):
+            await asyncio.sleep(0)
+            return x if x == 0 else await slow(x - 1) + 1
+
+        return await asyncio.gather(*(slow(x) for x in (0, 3, 2, 1, 3)))
+
+    assert asyncio.run(run()) == [0, 3, 2, 1, 3]
+
+
+@pytest.mark.parametrize("change", [
+    lambda f: f.invalidate(1), lambda f: f.cache_clear(), lambda f: f.cache.remove(1), lambda f: f.cache.pop(1, None),
+    lambda f: f.cache.invalidate_tag("tag"), lambda f: f.cache.__setitem__(1, "new"),
+])
+def test_a_change_during_a_call_is_noticed(change):
+    calls = []
+
+    @cached
+    def slow(x):
+        calls.append(x)
+        if len(calls) == 1:
+            change(slow)
+            return "old"
+        return "new"
+
+    assert slow(1) == "old"
+    assert slow(1) == "new"
+
+
+def test_a_call_after_a_change_does_not_join_the_one_before():
+    inside, go, calls = threading.Event(), threading.Event(), []
+
+    @cached
+    def slow(x):
+        calls.append(x)
+        if len(calls) == 1:
+            inside.set()
+            go.wait()
+            return "old"
+        return "new"
+
+    results = []
+    thread = run_threads(1, lambda: results.append(slow(1)))[0]
+    inside.wait()
+    slow.cache.remove(1)
+    assert slow(1) == "new"
+    go.set()
+    thread.join()
+    assert results == ["old"] and slow(1) == "new" and len(calls) == 2
+
+
+def test_an_interrupt_leaves_no_flight_behind():
+    @cached
+    def slow(x):
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            slow(1)
+    assert not slow._flights._open
+
+
+def test_calls_of_each_form_share_their_results():
+    calls = []
+
+    @cached
+    def function(*args, **kwargs):
+        calls.append((args, kwargs))
+        return len(calls)
+
+    for args, kwargs in [((), {}), ((1,), {}), ((True,), {}), ((1.5,), {}), (("a",), {}), ((1, 2), {}), ((), {"a": 1})]:
+        first = function(*args, **kwargs)
+        assert function(*args, **kwargs) == first == len(calls)
+        assert function._find(function.cache_key(*args, **kwargs)) == first
+    assert function.cache_info().hits == function.cache_info().misses == 7
 
 
 @pytest.mark.parametrize("is_async", [False, True])

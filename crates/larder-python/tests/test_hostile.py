@@ -1,11 +1,14 @@
 """Objects that misbehave, many threads, forks, the collector, and the end of the interpreter."""
 
+import faulthandler
 import gc
+import multiprocessing
 import os
 import random
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
 import pytest
@@ -265,6 +268,19 @@ ENDS = {
         "threading.Thread(target=write, daemon=True).start()"
     ),
     "a sweeper": "import larder.pyquickcache as p\nq = p.QuickCache(p.QuickCacheConfig(cleanup_interval=0))",
+    "a thread within a slow key": (
+        "import threading, time\ncache = larder.Cache(9)\n"
+        "class Key:\n"
+        "  def __hash__(self): return 1\n"
+        "  def __eq__(self, other):\n    inside.set(); threading.Event().wait()\n"
+        "inside = threading.Event()\ncache[Key()] = 1\n"
+        "threading.Thread(target=cache.get, args=(Key(),), daemon=True).start()\ninside.wait()"
+    ),
+    "loads that wait": (
+        "import threading\ninside = threading.Event()\n@larder.cached\ndef slow(x):\n"
+        "  inside.set()\n  threading.Event().wait()\n"
+        "for _ in range(4): threading.Thread(target=slow, args=(1,), daemon=True).start()\ninside.wait()"
+    ),
     "multiprocessing": (
         "import multiprocessing as m\ncache = larder.Cache(9)\ncache[1] = 1\n"
         "if __name__ == '__main__':\n  c = m.get_context('fork').Process(target=cache.get, args=(1,))\n"
@@ -279,6 +295,98 @@ def test_the_interpreter_ends(program):
         [sys.executable, "-c", "import larder\n" + program], capture_output=True, timeout=100, check=True
     )
     assert done.stderr == b""
+
+
+def child_uses(seed):
+    """Runs in a process of `multiprocessing`."""
+    cache = Cache(50)
+    for number in range(1000):
+        cache[number % 80] = str(number + seed)
+    misses = remembered.cache_info().misses
+    value = remembered(seed)
+    return len(cache), value, remembered.cache_info().misses == misses
+
+
+@larder.cached
+def remembered(x):
+    return x + 1
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_processes_of_multiprocessing(method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"there is no {method} here")
+    for seed in range(4):
+        remembered(seed)
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        results = pool.map(child_uses, range(4))
+    for seed, (length, value, was_there) in enumerate(results):
+        assert 0 < length <= 50 and value == seed + 1
+        # A forked child has what its parent had remembered.
+        assert was_there or method != "fork"
+
+
+def test_loads_among_hostile_keys_and_changes():
+    """Loaders of 8 threads that raise, sleep and need each other, while keys are removed and the collector runs."""
+    cache, ends = Cache(30, policy="lru"), []
+
+    class Key:
+        def __init__(self, number, chance):
+            self.number, self.chance = number, chance
+
+        def __hash__(self):
+            if self.chance.random() < 0.02:
+                raise Refused
+            return self.number % 5
+
+        def __eq__(self, other):
+            draw = self.chance.random()
+            if draw < 0.02:
+                raise Refused
+            if draw < 0.05:
+                time.sleep(0)
+            if draw < 0.06:
+                cache.remove(self.number)
+            return self.number == getattr(other, "number", other)
+
+    def work(seed):
+        chance = random.Random(seed)
+
+        def load(depth):
+            draw = chance.random()
+            if draw < 0.1:
+                raise Refused
+            if draw < 0.3 and depth < 3:
+                return ask(depth + 1)
+            if draw < 0.32:
+                gc.collect()
+            return [cache]
+
+        def ask(depth=0):
+            number = chance.randrange(20)
+            key = Key(number, chance) if chance.random() < 0.7 else number
+            return cache.get_or_load(key, lambda: load(depth))
+
+        def loop():
+            for _ in range(150):
+                try:
+                    chance.choice([ask, ask, lambda: cache.remove(Key(chance.randrange(20), chance)), cache.clear])()
+                except (Refused, larder.LoadCycleError):
+                    pass
+            ends.append(seed)
+
+        return loop
+
+    faulthandler.dump_traceback_later(100, exit=True)
+    try:
+        run(*(work(seed) for seed in range(8)))
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    assert len(ends) == 8 and len(cache) <= 30
+    while cache._flights._open:
+        # What a key that raised has left behind goes with the next call of its key.
+        flight = cache._flights._open.popitem()[1]
+        assert flight.done.is_set()
 
 
 def test_bytes_and_text_are_not_compared():

@@ -1,11 +1,8 @@
 """The cache: the native core, and what is written in Python above it."""
 
-import json
-import time
-
-from ._native import Core
-from .files import SnapshotError, decode, encode, write_atomically
+from ._native import Core, frequency, ranked, reset_shadow_counts, segments, shadow_report
 from .flights import ABANDONED, Flights
+from .snapshots import MAX_BYTES, load, save
 
 _MISSING = object()
 
@@ -17,8 +14,7 @@ class Cache(Core):
     `del cache[key]`, `len(cache)`, iteration over keys. Keys are hashable objects, found by Python's equality.
 
     - `capacity`: the most entries; `max_weight`: the highest sum of what `weigher(key, value)` returns.
-      Without either, nothing is
-      evicted.
+      Without either, nothing is evicted.
     - `policy`: which entries are evicted, one of `larder.policies()`; "window_tiny_lfu" if not given.
     - `ttl`, `idle`: seconds, or a timedelta, after which an entry expires that was not stored, or not used.
     - `jitter`: the part of itself, 0 to 1, by which each lifetime varies at random.
@@ -26,6 +22,9 @@ class Cache(Core):
       "removed", "replaced" or "invalidated". What it raises is reported to `sys.unraisablehook`.
     - `explain`: for how many removals the reason is remembered, for `explain(key)`.
     - `clock`: a `ManualClock`, for tests.
+    - `shadow`: True, or a dict of "policies", "multiples" of the bounds and "sample_entries", for
+      `shadow_report()`: sampled keys are played to small caches that say what other bounds or policies would
+      do. True stands for the cache's own policy at 0.5, 1, 2 and 4 times its bounds.
     """
 
     # Made by `__new__`, so that a subclass may have an `__init__` of its own.
@@ -41,13 +40,15 @@ class Cache(Core):
         """The value of `key`; if it is missing, the one that `load()` returns, which is then stored.
 
         Of several threads that ask for the same key, one calls its `load`, and all get its value, or what
-        it raised. A value that was stored meanwhile by other means stays.
+        it raised. The value is not stored if the key was stored, removed or invalidated meanwhile. Loaders that
+        wait for each other's keys raise a `LoadCycleError`.
         """
         value = self.get(key, _MISSING)
         if value is not _MISSING:
             return value
         return self._flights.run(
-            key, lambda: self.peek(key, ABANDONED), load, lambda new: self.add(key, new, ttl, tags)
+            key, lambda: self.begin_fill(key), lambda: self.peek(key, ABANDONED), load,
+            lambda fill, new: self.complete_fill(fill, key, new, ttl, tags),
         )
 
     async def get_or_load_async(self, key, load, /, ttl=None, tags=None):
@@ -56,7 +57,8 @@ class Cache(Core):
         if value is not _MISSING:
             return value
         return await self._async_flights.run_async(
-            key, lambda: self.peek(key, ABANDONED), load, lambda new: self.add(key, new, ttl, tags)
+            key, lambda: self.begin_fill(key), lambda: self.peek(key, ABANDONED), load,
+            lambda fill, new: self.complete_fill(fill, key, new, ttl, tags),
         )
 
     def setdefault(self, key, default=None, /):
@@ -79,68 +81,58 @@ class Cache(Core):
         """Removes the keys. Returns how many of them the cache had."""
         return sum(self.remove(key) for key in keys)
 
-    def save(self, path, format="binary"):
+    def hottest(self, count=10):
+        """Up to `count` keys that the policy finds most worth keeping, the best first. It counts as no use."""
+        return ranked(self, False, count)
+
+    def coldest(self, count=10):
+        """Up to `count` keys that the policy would evict next, the very next first. It counts as no use."""
+        return ranked(self, True, count)
+
+    def pop_coldest(self):
+        """Removes the entry that would be evicted next, and returns its key and value. A KeyError if empty."""
+        while True:
+            keys = self.coldest(1)
+            if not keys:
+                raise KeyError("the cache is empty")
+            value = self.pop(keys[0], _MISSING)
+            if value is not _MISSING:
+                return keys[0], value
+
+    def frequency(self, key, /):
+        """How often `key` was used lately, in the measure of the policy; None if it is missing."""
+        return frequency(self, key)
+
+    def segments(self):
+        """The parts into which the policy divides the entries: dicts of name, entries, cost and target."""
+        return segments(self)
+
+    def shadow_report(self):
+        """What the hit ratio would be with other bounds or policies, as a dict; None without `shadow`.
+
+        "points" has a dict for each policy and multiple, with "policy", "multiple", "capacity", "max_weight",
+        "hit_ratio" (None before the first lookup), "samples", "sample_rate", "entries" and "has_failed".
+        """
+        return shadow_report(self)
+
+    def reset_shadow_counts(self):
+        """Lets later reports count only what happens from now on. The shadow caches keep their entries."""
+        reset_shadow_counts(self)
+
+    def save(self, path, format="binary", compression=None):
         """Writes the valid entries to a file, with what is left of their lifetimes, and returns how many.
 
         "binary" keeps the types of keys and values; "json" is for other programs to read: keys must be
-        strings there. The file appears whole or not at all. A value of a type that the format does not have
-        is a `SnapshotError`, and the old file stays.
+        strings there. With `compression="zstd"`, which needs `larder[zstd]`, the file is compressed. It
+        appears whole or not at all. A value of a type that the format does not have is a `SnapshotError`,
+        and the old file stays.
         """
-        entries = [(key, value, left, self.tags(key) or []) for key, value, left in self.entries()]
-        content = {"saved_at": time.time(), "entries": entries}
-        if format == "binary":
-            data = encode(content)
-        elif format == "json":
-            if not all(type(key) is str for key, *_ in entries):
-                raise SnapshotError("a snapshot in JSON can hold only keys that are strings")
-            try:
-                data = json.dumps(content).encode()
-            except (TypeError, ValueError, RecursionError) as error:
-                raise SnapshotError(f"a value cannot be written as JSON: {error}") from error
-        else:
-            raise ValueError(f"format {format!r} is neither 'binary' nor 'json'")
-        write_atomically(path, data)
-        return len(entries)
+        return save(self, path, format, compression)
 
-    def load(self, path, format="binary"):
+    def load(self, path, format="binary", max_bytes=MAX_BYTES):
         """Stores the entries of a file that have not expired since, and returns how many.
 
-        No code of the file runs. If it cannot be read, that is a `SnapshotError`, and the cache is unchanged.
+        A compressed file is recognized; it may hold `max_bytes` at most, 1 GiB unless given. No code of the
+        file runs. If it cannot be read, that is a `SnapshotError`, and the cache is unchanged.
         """
-        with open(path, "rb") as file:
-            data = file.read()
-        if format == "binary":
-            content = decode(data)
-        elif format == "json":
-            try:
-                content = json.loads(data)
-            except (ValueError, RecursionError) as error:
-                raise SnapshotError(f"the file is no JSON: {error}") from error
-        else:
-            raise ValueError(f"format {format!r} is neither 'binary' nor 'json'")
-        entries = _checked(content)
-        # Time that runs backward has not passed.
-        passed = max(0.0, time.time() - content["saved_at"])
-        loaded = 0
-        for key, value, left, tags in entries:
-            if left is None:
-                loaded += self.set(key, value, None, tags or None)
-            elif left > passed:
-                loaded += self.set(key, value, left - passed, tags or None)
-        return loaded
-
-
-def _checked(content):
-    """The entries of a snapshot, if all of them have the right shape."""
-    try:
-        entries = content["entries"]
-        is_right = type(content["saved_at"]) is float and type(entries) is list
-        for key, _, left, tags in entries if is_right else ():
-            hash(key)
-            is_right &= left is None or (type(left) in (int, float) and left == left)
-            is_right &= type(tags) is list and all(type(tag) is str for tag in tags)
-    except (KeyError, TypeError, ValueError) as error:
-        raise SnapshotError(f"the snapshot is not one of a cache: {error}") from error
-    if not is_right:
-        raise SnapshotError("the snapshot is not one of a cache")
-    return entries
+        return load(self, path, format, max_bytes)

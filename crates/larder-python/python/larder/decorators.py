@@ -15,6 +15,7 @@ import types
 import weakref
 from collections import namedtuple
 
+from ._native import Call
 from .cache import Cache
 from .flights import ABANDONED, Flights
 
@@ -86,13 +87,6 @@ def cached(
     return decorate
 
 
-def lru_cache(maxsize=128, typed=False):
-    """`functools.lru_cache`, except that concurrent calls with the same arguments run the function once."""
-    if callable(maxsize):
-        return cached(128, policy="lru")(maxsize)
-    return cached(maxsize, typed=typed, policy="lru")
-
-
 class _Instances:
     """Numbers that stand for instances, which are not kept alive, and need not be hashable."""
 
@@ -141,7 +135,9 @@ class _Cached:
         self._instances = _Instances()
         self._is_stale_allowed = bool(options.while_revalidate or options.if_error)
         self._base = cache.stats() if self._is_shared else {"hits": 0, "misses": 0}
-        self._name = f"{function.__module__}.{function.__qualname__}"
+        # Some callables, such as partial ones, have no name.
+        name = getattr(function, "__qualname__", f"{type(function).__qualname__} at {id(function)}")
+        self._name = f"{getattr(function, '__module__', None)}.{name}"
 
     def __get__(self, instance, owner=None):
         return self if instance is None else _Bound(self, instance)
@@ -149,6 +145,12 @@ class _Cached:
     def __reduce__(self):
         # Found again by its name, like a function.
         return self.__qualname__
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
 
     def __repr__(self):
         return f"<cached {self._function!r}>"
@@ -166,7 +168,6 @@ class _Cached:
 
     def cache_clear(self):
         """Forgets all results; also those of other functions with the same `cache`."""
-        self._flights.note_all_changed()
         self.cache.clear()
         self._base = self.cache.stats()
 
@@ -179,8 +180,16 @@ class _Cached:
         return {"maxsize": self._options.maxsize, "typed": self._options.typed}
 
     def _invalidate(self, key):
-        self._flights.note_change(key)
         return self.cache.remove(key)
+
+    def _steps(self, key, args, kwargs):
+        """The steps of a load, as `Flights` has them."""
+        return (
+            functools.partial(self.cache.begin_fill, key),
+            functools.partial(self._find, key),
+            functools.partial(self._function, *args, **kwargs),
+            functools.partial(self._store, key, args, kwargs),
+        )
 
     def _find(self, key):
         """A fresh result that is there, or `ABANDONED`."""
@@ -189,20 +198,25 @@ class _Cached:
             return kept
         return kept[0] if self._options.timer() <= kept[1] else ABANDONED
 
-    def _store(self, key, value, args, kwargs):
+    def _store(self, key, args, kwargs, fill, value):
         options = self._options
         tags = options.tags(*args, **kwargs) if callable(options.tags) else options.tags
-        if not self._is_stale_allowed:
-            self.cache.set(key, value, options.ttl, tags)
-            return
-        grace = max(options.while_revalidate, options.if_error)
-        self.cache.set(key, (value, options.timer() + options.ttl), options.ttl + grace, tags)
+        ttl = options.ttl
+        if self._is_stale_allowed:
+            value = (value, options.timer() + ttl)
+            ttl += max(options.while_revalidate, options.if_error)
+        self.cache.complete_fill(fill, key, value, ttl, tags, True)
 
 
-class _CachedFunction(_Cached):
-    def __call__(self, *args, **kwargs):
-        key = self.cache_key(*args, **kwargs)
-        return self._call(key, args, kwargs)
+class _CachedFunction(_Cached, Call):
+    def __init__(self, function, options, cache):
+        super().__init__(function, options, cache)
+        if options.key is _make_key and not self._is_shared and not self._is_stale_allowed:
+            # Then calls find their results in the native core.
+            self._look_up_in(self.cache)
+
+    def _call_with_key(self, *args, **kwargs):
+        return self._call(self.cache_key(*args, **kwargs), args, kwargs)
 
     def _call(self, key, args, kwargs):
         value = self._get(key, _MISSING)
@@ -211,9 +225,7 @@ class _CachedFunction(_Cached):
         return value if not self._is_stale_allowed else self._fresh(key, value, args, kwargs)
 
     def _load(self, key, args, kwargs):
-        load = functools.partial(self._function, *args, **kwargs)
-        find = functools.partial(self._find, key)
-        return self._flights.run(key, find, load, lambda value: self._store(key, value, args, kwargs))
+        return self._flights.run(key, *self._steps(key, args, kwargs))
 
     def _fresh(self, key, kept, args, kwargs):
         value, fresh_until = kept
@@ -221,8 +233,8 @@ class _CachedFunction(_Cached):
         if overdue <= 0:
             return value
         if overdue <= self._options.while_revalidate:
-            flight, leads = self._flights.open(key)
-            if leads:
+            flight = self._flights.try_open(key)
+            if flight is not None:
                 self._renew(key, flight, args, kwargs)
             return value
         try:
@@ -233,15 +245,9 @@ class _CachedFunction(_Cached):
             raise
 
     def _renew(self, key, flight, args, kwargs):
-        load = functools.partial(self._function, *args, **kwargs)
-
         def run():
-            flight.leader = threading.get_ident()
             try:
-                find = functools.partial(self._find, key)
-                self._flights.lead(
-                    key, flight, find, load, lambda value: self._store(key, value, args, kwargs)
-                )
+                self._flights.lead(key, flight, *self._steps(key, args, kwargs))
             except Exception:
                 pass  # The old result serves until its time is over; then the error is raised.
 
@@ -249,7 +255,7 @@ class _CachedFunction(_Cached):
             threading.Thread(target=run, name="larder-renew", daemon=True).start()
         except RuntimeError:
             # No thread can be started, for instance because the interpreter ends.
-            self._flights.close_and_end(key, flight, ABANDONED, None)
+            self._flights.close_and_end(key, flight)
 
 
 class _CachedCoroutine(_Cached):
@@ -273,12 +279,7 @@ class _CachedCoroutine(_Cached):
         return value if not self._is_stale_allowed else await self._fresh(key, value, args, kwargs)
 
     async def _load(self, key, args, kwargs):
-        load = functools.partial(self._function, *args, **kwargs)
-        store = functools.partial(self._store_loaded, key, args, kwargs)
-        return await self._flights.run_async(key, functools.partial(self._find, key), load, store)
-
-    def _store_loaded(self, key, args, kwargs, value):
-        self._store(key, value, args, kwargs)
+        return await self._flights.run_async(key, *self._steps(key, args, kwargs))
 
     async def _fresh(self, key, kept, args, kwargs):
         value, fresh_until = kept
@@ -298,14 +299,11 @@ class _CachedCoroutine(_Cached):
             raise
 
     async def _renew(self, key, args, kwargs):
-        flight, leads = self._flights.open(key)
-        if not leads:
+        flight = self._flights.try_open(key)
+        if flight is None:
             return
-        flight.leader = None
-        load = functools.partial(self._function, *args, **kwargs)
-        store = functools.partial(self._store_loaded, key, args, kwargs)
         try:
-            await self._flights.lead_async(key, flight, functools.partial(self._find, key), load, store)
+            await self._flights.lead_async(key, flight, *self._steps(key, args, kwargs))
         except Exception:
             pass  # The old result serves until its time is over; then the error is raised.
 

@@ -1,11 +1,22 @@
 """Types of the decorators."""
 
-from typing import Any, Callable, Generic, Hashable, Iterable, NamedTuple, Optional, TypeVar, Union, overload
+from typing import (
+    Any,
+    Callable,
+    Generic,
+    Hashable,
+    Iterable,
+    NamedTuple,
+    Optional,
+    TypeVar,
+    Union,
+    overload,
+    type_check_only,
+)
 
 from .cache import Cache
 
-R = TypeVar("R")
-F = TypeVar("F", bound=Callable[..., Any])
+_R = TypeVar("_R")
 
 class CacheInfo(NamedTuple):
     hits: int
@@ -13,14 +24,15 @@ class CacheInfo(NamedTuple):
     maxsize: Optional[int]
     currsize: int
 
-class CachedFunction(Generic[R]):
+@type_check_only
+class CachedFunction(Generic[_R]):
     cache: Cache[Any, Any]
-    __wrapped__: Callable[..., R]
-    def __call__(self, *args: Any, **kwargs: Any) -> R: ...
+    __wrapped__: Callable[..., _R]
+    def __call__(self, *args: Any, **kwargs: Any) -> _R: ...
     @overload
-    def __get__(self, instance: None, owner: Any = None) -> CachedFunction[R]: ...
+    def __get__(self, instance: None, owner: Any = None) -> CachedFunction[_R]: ...
     @overload
-    def __get__(self, instance: object, owner: Any = None) -> CachedFunction[R]: ...
+    def __get__(self, instance: object, owner: Any = None) -> CachedFunction[_R]: ...
     def cache_key(self, *args: Any, **kwargs: Any) -> Hashable: ...
     def cache_info(self) -> CacheInfo: ...
     def cache_clear(self) -> None: ...
@@ -28,7 +40,7 @@ class CachedFunction(Generic[R]):
     def invalidate(self, *args: Any, **kwargs: Any) -> bool: ...
 
 @overload
-def cached(maxsize: Callable[..., R]) -> CachedFunction[R]: ...
+def cached(maxsize: Callable[..., _R]) -> CachedFunction[_R]: ...
 @overload
 def cached(
     maxsize: Optional[int] = 128,
@@ -42,10 +54,4 @@ def cached(
     stale_while_revalidate: float = 0,
     stale_if_error: float = 0,
     timer: Callable[[], float] = ...,
-) -> Callable[[Callable[..., R]], CachedFunction[R]]: ...
-@overload
-def lru_cache(maxsize: Callable[..., R]) -> CachedFunction[R]: ...
-@overload
-def lru_cache(
-    maxsize: Optional[int] = 128, typed: bool = False
-) -> Callable[[Callable[..., R]], CachedFunction[R]]: ...
+) -> Callable[[Callable[..., _R]], CachedFunction[_R]]: ...

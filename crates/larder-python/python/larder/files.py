@@ -2,9 +2,11 @@
 
 The format holds None, bool, int, float, str, bytes, tuple, list, dict, set, frozenset, datetime and timedelta,
 and gives back the same types. A file begins with a mark, the length and the checksum of what follows; it is
-refused if any of them does not fit. Nothing is allocated for more items than the file has bytes.
+refused if any of them does not fit. Nothing is allocated for more items than the file has bytes, and no dict
+or set is built of many keys that have one hash, which would take quadratic time.
 """
 
+import collections
 import datetime
 import os
 import struct
@@ -14,6 +16,8 @@ import zlib
 MAGIC = b"larder\x00\x01"
 HEAD = struct.Struct("<QI")
 MAX_DEPTH = 100
+# Keys of one hash that a dict, a set or a cache in a file may have. Honest files have a few.
+MAX_EQUAL_HASHES = 500
 
 
 class SnapshotError(Exception):
@@ -73,6 +77,14 @@ def decode(data):
     if reader.position != len(body):
         raise SnapshotError("the snapshot goes on after its end")
     return value
+
+
+def check_hashes(keys):
+    """Refuses keys many of which have one hash. A TypeError if one has none."""
+    if len(keys) > MAX_EQUAL_HASHES:
+        ((_, most),) = collections.Counter(map(hash, keys)).most_common(1)
+        if most > MAX_EQUAL_HASHES:
+            raise SnapshotError(f"{most} keys of the snapshot have one hash, which only a hostile file has")
 
 
 def _put_sized(out, tag, content):
@@ -164,8 +176,13 @@ class _Reader:
         if count > len(self.data) - self.position:
             raise SnapshotError("the snapshot ends too early")
         if kind is dict:
-            return {self.value(depth + 1): self.value(depth + 1) for _ in range(count)}
-        return kind([self.value(depth + 1) for _ in range(count)])
+            pairs = [(self.value(depth + 1), self.value(depth + 1)) for _ in range(count)]
+            check_hashes([key for key, _ in pairs])
+            return dict(pairs)
+        items = [self.value(depth + 1) for _ in range(count)]
+        if kind is set or kind is frozenset:
+            check_hashes(items)
+        return kind(items)
 
 
 _SINGLE = {b"N": None, b"T": True, b"F": False}

@@ -3,40 +3,50 @@
 A flight is one run of a loader. The caller that opens it leads: it runs the loader and ends the flight with an
 outcome. The others wait for the outcome. A leader that is interrupted (`KeyboardInterrupt`, the cancellation of
 a task) abandons its flight, and those who wait ask anew. No lock is held while a loader runs.
+
+A loader that asks for the key of its own flight does not wait for itself; it runs another load. If it waits for a
+flight whose loader waits for its own, directly or through others, none of them would ever end; then the one that
+would close the circle raises `LoadCycleError`.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import threading
 
 ABANDONED = object()
 
-# The flights that the current task leads, so that a loader that asks for its own key does not wait for itself.
+# The flights within whose loaders the current thread or task is. Tasks that a loader starts are within it too.
 _leading = contextvars.ContextVar("larder_leading", default=())
 
 
-# The flight that each waiting thread waits for, of all caches: loaders of several may need each other.
-_waiting = {}
+class LoadCycleError(RuntimeError):
+    """Loaders wait for each other's values, so that none of them could end."""
 
 
 class Flight:
     """One run of a loader."""
 
-    __slots__ = ("done", "error", "is_stale", "leader", "pid", "value", "watchers")
+    __slots__ = ("awaited", "done", "error", "fill", "pid", "value", "watchers")
 
     def __init__(self):
+        # The flights for which its loader waits; several, if it has started tasks.
+        self.awaited = []
         self.done = threading.Event()
         self.error = None
-        self.is_stale = False
-        self.leader = threading.get_ident()
+        # What notices changes of the key since the loader began.
+        self.fill = None
         self.pid = os.getpid()
         self.value = ABANDONED
         # Futures of coroutines that wait, which may be of several loops.
         self.watchers = []
 
-    def end(self, value=ABANDONED, error=None):
-        self.value, self.error = value, error
+    def is_open_to(self, pid):
+        """Whether a call of that process may wait for it. A call after a change of the key may not."""
+        return self.pid == pid and not self.done.is_set() and not (self.fill is not None and self.fill.is_stale)
+
+    def end(self):
         self.done.set()
         # A watcher that is added from now on finds the flight done.
         while self.watchers:
@@ -53,141 +63,165 @@ class Flight:
         return self.value
 
 
-def _forget_waiting():
-    # The threads that wait are not in a forked child.
-    _waiting.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_waiting)
-
-
 def _wake(future):
     if not future.done():
         future.set_result(None)
 
 
+@contextlib.contextmanager
+def _waiting_for(flight):
+    """Notes that the loaders which the caller is within wait for a flight. Raises LoadCycleError."""
+    leading = _leading.get()
+    try:
+        # Noted before the others are looked at: of two that begin to wait for each other, at least one
+        # sees the other.
+        for own in leading:
+            own.awaited.append(flight)
+        if leading and _waits_for_any(flight, leading):
+            raise LoadCycleError("loaders wait for each other's values; none of them could ever end")
+        yield
+    finally:
+        for own in leading:
+            if flight in own.awaited:
+                own.awaited.remove(flight)
+
+
+def _waits_for_any(flight, goals):
+    seen, left = set(), [flight]
+    while left:
+        flight = left.pop()
+        if flight in goals:
+            return True
+        if flight not in seen and not flight.done.is_set():
+            seen.add(flight)
+            left.extend(list(flight.awaited))
+    return False
+
+
 class Flights:
-    """The open flights of a cache, by key."""
+    """The open flights of a cache, by key.
+
+    The methods are given the steps of a load: `begin` returns what notices changes of the key; `find` returns
+    the value that is there, or `ABANDONED`, since another leader may have stored one after the caller
+    looked; `load` returns the new value; `store` is given it, and what `begin` has returned.
+    """
 
     def __init__(self):
         self._open = {}
 
-    def open(self, key):
-        """The flight of `key`, and whether the caller leads it."""
+    def try_open(self, key):
+        """A new flight that the caller is to lead; None if there is one."""
         new = Flight()
+        return new if self._join(key, new) is new else None
+
+    def _join(self, key, new):
         while True:
             flight = self._open.setdefault(key, new)
-            if flight is new:
-                return new, True
-            if flight.pid == new.pid and not flight.done.is_set():
-                return flight, False
-            # Its leader did not come through a fork, or could not take it out.
-            self.close(key, flight)
+            if flight is new or flight.is_open_to(new.pid):
+                return flight
+            # Its leader did not come through a fork, or could not take it out; or its value is out of date.
+            self._close(key, flight)
 
-    def close(self, key, flight):
-        """Takes a flight out, so that the next call opens another one."""
+    def _close(self, key, flight):
         if self._open.get(key) is flight:
             self._open.pop(key, None)
 
-    def note_change(self, key):
-        """Notes that what a loader may have read of `key` is out of date."""
-        flight = self._open.get(key)
-        if flight is not None:
-            flight.is_stale = True
+    def close_and_end(self, key, flight):
+        """Ends a flight, so that the next call opens another one."""
+        try:
+            self._close(key, flight)
+        finally:
+            flight.end()
 
-    def note_all_changed(self):
-        for flight in list(self._open.values()):
-            flight.is_stale = True
-
-    def run(self, key, find, load, store):
-        """The value that `load` returns, here or in the call that leads; the leader passes it to `store`.
-
-        `find` returns the value that is there, or `ABANDONED`: another leader may have stored one after the
-        caller looked. `store` is not called if the key was changed meanwhile.
-        """
+    def run(self, key, begin, find, load, store):
+        """The value that is loaded, here or in the call that leads."""
         while True:
-            flight, leads = self.open(key)
-            if leads:
-                return self.lead(key, flight, find, load, store)
-            if not self._wait(flight):
-                # The leader waits for this thread: the loaders need each other.
-                return load()
+            new = Flight()
+            try:
+                flight = self._join(key, new)
+                if flight is new:
+                    return self.lead(key, new, begin, find, load, store)
+                if flight in _leading.get():
+                    return load()
+                with _waiting_for(flight):
+                    flight.done.wait()
+            finally:
+                # An interrupt may come as soon as it is open.
+                if not new.done.is_set():
+                    self.close_and_end(key, new)
             value = flight.outcome()
             if value is not ABANDONED:
                 return value
 
-    def lead(self, key, flight, find, load, store):
-        value, error = ABANDONED, None
+    def lead(self, key, flight, begin, find, load, store):
+        """Leads a flight that was opened."""
+        token = None
         try:
+            token = _leading.set((*_leading.get(), flight))
+            flight.fill = begin()
             value = find()
             if value is ABANDONED:
                 value = load()
-                if not flight.is_stale:
-                    store(value)
+                store(flight.fill, value)
+            flight.value = value
             return value
-        except Exception as raised:
-            error = raised
+        except Exception as error:
+            flight.error = error
             raise
         finally:
-            self.close_and_end(key, flight, value, error)
+            if token is not None:
+                _leading.reset(token)
+            self.close_and_end(key, flight)
 
-    def close_and_end(self, key, flight, value, error):
-        try:
-            self.close(key, flight)
-        finally:
-            flight.end(value, error)
-
-    def _wait(self, flight):
-        me = threading.get_ident()
-        # Registered before the others are looked at: of two threads that begin to wait for each other, at
-        # least one sees the other.
-        _waiting[me] = flight
-        try:
-            seen, awaited = set(), flight
-            while awaited is not None and not awaited.done.is_set():
-                if awaited.leader == me:
-                    return False
-                if awaited.leader in seen:
-                    break
-                seen.add(awaited.leader)
-                awaited = _waiting.get(awaited.leader)
-            flight.done.wait()
-            return True
-        finally:
-            _waiting.pop(me, None)
-
-    async def run_async(self, key, find, load, store):
+    async def run_async(self, key, begin, find, load, store):
         """As `run`, for a loader that returns an awaitable."""
         while True:
-            flight, leads = self.open(key)
-            if leads:
-                flight.leader = None
-                return await self.lead_async(key, flight, find, load, store)
-            if flight in _leading.get():
-                return await load()
-            loop = asyncio.get_running_loop()
-            future = loop.create_future()
-            flight.watchers.append((loop, future))
-            if not flight.done.is_set():
-                await future
+            new = Flight()
+            try:
+                flight = self._join(key, new)
+                if flight is new:
+                    return await self.lead_async(key, new, begin, find, load, store)
+                if flight in _leading.get():
+                    return await load()
+                with _waiting_for(flight):
+                    await self._wait_async(flight)
+            finally:
+                if not new.done.is_set():
+                    self.close_and_end(key, new)
             value = flight.outcome()
             if value is not ABANDONED:
                 return value
 
-    async def lead_async(self, key, flight, find, load, store):
-        value, error = ABANDONED, None
-        token = _leading.set((*_leading.get(), flight))
+    async def _wait_async(self, flight):
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        watcher = (loop, future)
+        flight.watchers.append(watcher)
         try:
+            if not flight.done.is_set():
+                await future
+        finally:
+            with contextlib.suppress(ValueError):
+                flight.watchers.remove(watcher)
+
+    async def lead_async(self, key, flight, begin, find, load, store):
+        """As `lead`."""
+        token = None
+        try:
+            token = _leading.set((*_leading.get(), flight))
+            flight.fill = begin()
             value = find()
             if value is ABANDONED:
                 value = await load()
-                if not flight.is_stale:
-                    store(value)
+                store(flight.fill, value)
+            flight.value = value
             return value
-        except Exception as raised:
-            error = raised
+        except Exception as error:
+            flight.error = error
             raise
         finally:
-            _leading.reset(token)
-            self.close_and_end(key, flight, value, error)
+            # A coroutine that is thrown away is ended in the context of whoever does so.
+            if token is not None:
+                with contextlib.suppress(ValueError):
+                    _leading.reset(token)
+            self.close_and_end(key, flight)

@@ -21,7 +21,7 @@ class NativeEngine:
     """Entries in the native core."""
 
     def __init__(self, max_size, policy, clock):
-        self._core = Core(max_size, policy=policy, clock=clock, lazy_expiry=True)
+        self.core = Core(max_size, policy=policy, clock=clock, lazy_expiry=True)
         self._max_size = max_size
         self._base = {}
         self._cleared_expired = 0
@@ -29,69 +29,69 @@ class NativeEngine:
 
     def get(self, key):
         while True:
-            found = self._core.get(key)
+            found = self.core.get(key)
             if found is not None:
                 return "valid", found[0]
-            state = self._core.remove_if_expired(key)
+            state = self.core.remove_if_expired(key)
             if state != "valid":
                 return state, None
 
     def set(self, key, value, ttl, kept_ttl):
         self._make_room_for(key)
-        self._core.set(key, (value, kept_ttl), ttl)
+        self.core.set(key, (value, kept_ttl), ttl)
 
     def add(self, key, value, ttl, kept_ttl):
         self._make_room_for(key)
-        return self._core.add(key, (value, kept_ttl), ttl)
+        return self.core.add(key, (value, kept_ttl), ttl)
 
     def update(self, key, value, ttl, kept_ttl):
-        state = self._core.remove_if_expired(key)
-        if state == "valid" and not self._core.replace(key, (value, kept_ttl), ttl):
+        state = self.core.remove_if_expired(key)
+        if state == "valid" and not self.core.replace(key, (value, kept_ttl), ttl):
             # It has left in between.
-            state = self._core.remove_if_expired(key)
+            state = self.core.remove_if_expired(key)
             return "missing" if state == "valid" else state
         return state
 
     def delete(self, key):
-        return self._core.remove_key(key)
+        return self.core.remove_key(key)
 
     def _make_room_for(self, key):
-        if len(self._core) >= self._max_size and key not in self._core:
-            self._core.remove_expired()
+        if len(self.core) >= self._max_size and key not in self.core:
+            self.core.remove_expired()
 
     def size(self):
-        return len(self._core)
+        return len(self.core)
 
     def valid_size(self):
-        return self._core.stats()["valid_entries"]
+        return self.core.stats()["valid_entries"]
 
     def sweep(self):
-        self._core.remove_expired()
+        self.core.remove_expired()
 
     def clear(self):
-        before = self._core.stats()["expirations"]
-        removed = self._core.clear()
+        before = self.core.stats()["expirations"]
+        removed = self.core.clear()
         # They count as deleted.
-        self._cleared_expired += self._core.stats()["expirations"] - before
+        self._cleared_expired += self.core.stats()["expirations"] - before
         return removed
 
     def replace_all(self, entries):
-        self._core.clear()
+        self.core.clear()
         for key, value, left, kept_ttl in entries:
-            self._core.set(key, (value, kept_ttl), max(left, _NO_TIME))
+            self.core.set(key, (value, kept_ttl), max(left, _NO_TIME))
 
     def entries(self):
-        return [(key, value, left, ttl) for key, (value, ttl), left in self._core.entries()]
+        return [(key, value, left, ttl) for key, (value, ttl), left in self.core.entries()]
 
     def counts(self):
         """Evictions and expirations since the counts were reset."""
-        stats = self._core.stats()
+        stats = self.core.stats()
         evictions = stats["evictions"] - self._base["evictions"]
         expirations = stats["expirations"] - self._base["expirations"] - self._cleared_expired
         return evictions, expirations
 
     def reset_counts(self):
-        self._base = self._core.stats()
+        self._base = self.core.stats()
         self._cleared_expired = 0
 
 

@@ -37,6 +37,13 @@ class CacheMetrics:
             self._counts["gets"] += is_call
             self._looked_up += 1
 
+    def add_hits(self, count):
+        """Counts calls that have found their key."""
+        with self._lock:
+            self._counts["hits"] += count
+            self._counts["gets"] += count
+            self._looked_up += count
+
     def add_set(self, total):
         """Counts an insertion, after which there are `total` entries."""
         with self._lock:
@@ -73,6 +80,9 @@ class NoOpMetrics(CacheMetrics):
         pass
 
     def add_lookup(self, is_hit, is_call):
+        pass
+
+    def add_hits(self, count):
         pass
 
     def add_set(self, total):

@@ -5,6 +5,7 @@ import math
 from collections import OrderedDict
 from datetime import datetime, timedelta, timezone
 
+from .._native import Lookups
 from . import serializer as _serializer  # noqa: F401 - registers the serializers
 from .base_cache import BaseCache
 from .engines import NativeEngine, OrderedEngine
@@ -35,7 +36,7 @@ _MAX_TTL = 10**12
 _LAST_MOMENT = datetime(9999, 12, 31, tzinfo=timezone.utc)
 
 
-class QuickCache(BaseCache):
+class QuickCache(Lookups, BaseCache):
     """A cache with seconds to live, errors with codes, metrics and files.
 
     A key is missing, valid or expired. A call that finds an expired entry removes it and says so, so that the
@@ -57,6 +58,8 @@ class QuickCache(BaseCache):
         native = _NATIVE.get(type(self.eviction_policy))
         if native is not None:
             self._engine = NativeEngine(config.max_size, native, clock)
+            # Then `get` finds entries there itself, and calls `_get` for what it does not find.
+            self._look_up_in(self._engine.core)
         else:
             self._engine = OrderedEngine(config.max_size, self.eviction_policy, clock)
         interval = config.cleanup_interval
@@ -69,8 +72,7 @@ class QuickCache(BaseCache):
     def __reduce__(self):
         raise TypeError("a QuickCache cannot be pickled; save_to_disk writes its entries to a file")
 
-    def get(self, key):
-        """The value of `key`. Raises KeyNotFound or KeyExpired."""
+    def _get(self, key):
         state, value = self._engine.get(key)
         self.metrics.add_lookup(state == "valid", True)
         if state == "valid":
@@ -200,6 +202,7 @@ class QuickCache(BaseCache):
         """The counts since the cache was built or the metrics were reset, and how full it is, as a dict."""
         if not self.metrics.is_enabled:
             return self.metrics.snapshot(0, 0)
+        self.metrics.add_hits(self._take_hits())
         evictions, expirations = self._engine.counts()
         snapshot = self.metrics.snapshot(self._engine.size(), self._engine.valid_size())
         snapshot["evictions"], snapshot["expired_removals"] = evictions, expirations
@@ -209,6 +212,7 @@ class QuickCache(BaseCache):
     def reset_metrics(self):
         """Sets the counts to 0, and the peaks to the number of entries."""
         self._engine.reset_counts()
+        self._take_hits()
         self.metrics.reset(self._engine.size())
 
     def save_metrics_to_disk(self, filepath=None, use_timestamp=False):

@@ -5,7 +5,7 @@ import json
 from django.core.cache import caches
 from django.core.management.base import BaseCommand, CommandError
 
-from larder.django import LarderCache
+from larder.django import LarderCache, LarderNearCache
 
 
 class Command(BaseCommand):
@@ -24,6 +24,6 @@ class Command(BaseCommand):
         stats = {}
         for alias in aliases:
             backend = caches[alias]
-            if isinstance(backend, LarderCache):
+            if isinstance(backend, (LarderCache, LarderNearCache)):
                 stats[alias] = backend.larder.stats()
         self.stdout.write(json.dumps(stats, indent=2))
