@@ -505,13 +505,25 @@ impl Segments {
                 self.find_older(victim, nodes)
             }
             (None, Some(only)) => only,
-            (None, None) => self.find_unused_in_window(nodes).or_else(|| {
-                // The newest may be the only one.
-                self.queues[SegmentId::Probation as usize].list.back()
-            })?,
+            (None, None) => self.find_last(nodes)?,
         };
         self.forget(loser, nodes);
         Some(loser)
+    }
+
+    /// A node of those that other searches leave aside: the newest may be in probation, and alone there. The
+    /// spared one leaves only if there is no other.
+    #[cold]
+    fn find_last<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
+        let in_window = self.find_unused_in_window(nodes);
+        in_window
+            .filter(|id| Some(*id) != self.spared)
+            .or_else(|| {
+                let mut probation = self.oldest_first(SegmentId::Probation);
+                probation.find(|id| Some(*id) != self.spared)
+            })
+            .or(in_window)
+            .or(self.queues[SegmentId::Probation as usize].list.back())
     }
 
     /// As [`remove`](Self::remove), but remembers when the key was used last.
