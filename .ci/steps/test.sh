@@ -1,6 +1,6 @@
 # Every test of the workspace passes, by the very command that README shows; so do the examples of the
 # documentation.
-# Time limit: 2100
+# Time limit: 3000
 
 command=$(readme_command "cargo test")
 [[ -n $command ]] || die "README.md shows no command 'cargo test' in a fence"

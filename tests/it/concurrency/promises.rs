@@ -512,7 +512,7 @@ fn a_table_that_many_threads_grow_keeps_every_key() {
 
 #[test]
 fn no_lookup_misses_while_the_table_doubles() {
-    for round in 0..400_u64 {
+    for round in 0..150_u64 {
         const STABLE: u64 = 16;
         let cache = Cache::<u64, u64>::builder()
             .capacity(100_000)
