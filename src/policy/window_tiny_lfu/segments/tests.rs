@@ -1,0 +1,188 @@
+//! Tests of one instance of the policy, without a cache around it.
+
+use std::cell::Cell;
+
+use super::*;
+use crate::policy::PolicyConfig;
+use crate::policy::sketch::spread;
+
+/// Entries by id, several of which may have the same hash.
+#[derive(Default)]
+struct TestNodes(Vec<(u64, Cell<u8>, Cell<u32>)>);
+
+impl Nodes for TestNodes {
+    fn hash(&self, id: NodeId) -> u64 {
+        self.0[id.index()].0
+    }
+    fn weight(&self, _: NodeId) -> u32 {
+        1
+    }
+    fn frequency(&self, id: NodeId) -> u8 {
+        self.0[id.index()].1.get()
+    }
+    fn set_frequency(&self, id: NodeId, frequency: u8) {
+        self.0[id.index()].1.set(frequency);
+    }
+    fn scratch(&self, id: NodeId) -> u32 {
+        self.0[id.index()].2.get()
+    }
+    fn set_scratch(&self, id: NodeId, scratch: u32) {
+        self.0[id.index()].2.set(scratch);
+    }
+}
+
+/// A read-through cache of 100 entries, where the caller chooses the hash of a key.
+struct TestCache {
+    segments: Segments,
+    table: TestNodes,
+    /// By id; `u64::MAX` where there is no entry.
+    keys: Vec<u64>,
+}
+
+impl TestCache {
+    fn new() -> Self {
+        let budget = Budget::new(&PolicyConfig::new(Some(100), None));
+        Self { segments: Segments::new(budget), table: TestNodes::default(), keys: Vec::new() }
+    }
+
+    fn request(&mut self, key: u64, hash: u64) -> bool {
+        if let Some(at) = self.keys.iter().position(|other| *other == key) {
+            self.table.0[at].1.set(1);
+            return true;
+        }
+        let at = self.keys.iter().position(|other| *other == u64::MAX).unwrap_or(self.keys.len());
+        let entry = (hash, Cell::new(0), Cell::new(0));
+        if at == self.keys.len() {
+            self.keys.push(key);
+            self.table.0.push(entry);
+        } else {
+            self.keys[at] = key;
+            self.table.0[at] = entry;
+        }
+        let id = NodeId::from_raw(u32::try_from(at).unwrap());
+        self.segments.insert(id, hash, &self.table);
+        if self.segments.entries() > 100 {
+            let victim = self.segments.evict(&self.table).expect("the cache is not empty");
+            self.keys[victim.index()] = u64::MAX;
+        }
+        false
+    }
+}
+
+/// Hits of keys some of which are popular, beside a hot key, and a cold key that is requested once;
+/// and whether the cold key is still in the cache.
+fn hits_beside(cold_hash: u64, salt: u64) -> (u64, bool) {
+    let mut cache = TestCache::new();
+    let hash = |key: u64| spread(key + (salt << 32) + 1) >> 16;
+    let hot = 0;
+    // The hot key is marked at each check, so it stays in the window.
+    for key in 1_000..1_200 {
+        cache.request(hot, hash(hot));
+        cache.request(hot, hash(hot));
+        cache.request(key, hash(key));
+    }
+    cache.request(1, if cold_hash == 0 { hash(hot) } else { cold_hash });
+    let (mut hits, mut state) = (0, salt);
+    for step in 0..60_000 {
+        cache.request(hot, hash(hot));
+        state = spread(state + step);
+        let key = 2 + ((state >> 8) % 400) * ((state >> 40) % 400) / 400;
+        hits += u64::from(cache.request(key, hash(key)) && step >= 30_000);
+    }
+    (hits, cache.keys.contains(&1))
+}
+
+#[test]
+fn a_cold_key_that_collides_with_a_hot_one_keeps_others_out_for_a_while_only() {
+    for salt in 0..5 {
+        let (collides, is_cached) = hits_beside(0, salt);
+        assert!(!is_cached, "the key was not requested again, salt {salt}");
+        let (alone, _) = hits_beside(77, salt);
+        assert!(collides * 100 > alone * 97, "{collides} instead of {alone}, salt {salt}");
+    }
+}
+
+impl TestCache {
+    fn segment_of(&self, key: u64) -> Option<SegmentId> {
+        let at = self.keys.iter().position(|other| *other == key)?;
+        let id = NodeId::from_raw(u32::try_from(at).unwrap());
+        Some(NodeWord::of(id, &self.table).segment)
+    }
+
+    fn entries_in(&self, segment: SegmentId) -> usize {
+        self.segments.queues[segment as usize].entries
+    }
+
+    /// Requests new keys, each of them once, from `first` on.
+    fn scan(&mut self, first: u64, keys: u64) {
+        for key in first..first + keys {
+            self.request(key, spread(key) >> 16);
+        }
+    }
+
+    /// A cache that is full of used entries, most of them protected.
+    fn with_protected() -> Self {
+        let mut cache = Self::new();
+        for _ in 0..20 {
+            cache.scan(0, 99);
+            cache.scan(0, 99);
+            cache.scan(1_000, 20);
+        }
+        assert!(cache.entries_in(SegmentId::Protected) > 60);
+        cache
+    }
+}
+
+#[test]
+fn a_variant_that_protects_nothing_takes_over_step_by_step() {
+    let mut cache = TestCache::with_protected();
+    cache.segments.set_variant(4);
+    assert_eq!((VARIANTS[4].window_percent, cache.segments.targets.protected), (100, 0));
+    let mut steps = 0;
+    while cache.entries_in(SegmentId::Protected) > 0 {
+        let before = cache.entries_in(SegmentId::Protected);
+        cache.scan(10_000 + steps, 1);
+        let moved = before.saturating_sub(cache.entries_in(SegmentId::Protected));
+        assert!(moved <= MAX_CHECKS + DRAIN as usize, "{moved} at once");
+        steps += 1;
+        assert!(steps < 100, "{before} are still protected");
+    }
+    cache.scan(20_000, 100);
+    assert_eq!(cache.entries_in(SegmentId::Window), 100);
+}
+
+#[test]
+fn a_key_that_comes_back_soon_goes_to_probation_unless_the_window_has_to_grow() {
+    for (variant, expected) in [(0, SegmentId::Probation), (4, SegmentId::Window)] {
+        let mut cache = TestCache::with_protected();
+        cache.segments.set_variant(variant);
+        // Unused for long, so that ten requests are soon.
+        cache.scan(10_000, 60);
+        cache.scan(77, 1);
+        cache.scan(5_000, 1);
+        cache.scan(20_000, 10);
+        if cache.segment_of(5_000).is_none() {
+            cache.scan(5_000, 1);
+            assert_eq!(cache.segment_of(5_000), Some(expected), "variant {variant}");
+        } else {
+            assert_eq!(variant, 4, "only a growing window keeps a new key so long");
+        }
+    }
+}
+
+#[test]
+fn the_coldest_of_four_is_the_victim() {
+    let mut cache = TestCache::with_protected();
+    let oldest = cache.segments.oldest_first(SegmentId::Probation);
+    let tail: Vec<NodeId> = oldest.take(5).collect();
+    for (id, count) in tail.iter().zip([5, 4, 3, 3, 1]) {
+        cache.table.0[id.index()].1.set(0);
+        NodeWord { count, ..NodeWord::of(*id, &cache.table) }.store(*id, &cache.table);
+    }
+    assert_eq!(cache.segments.find_coldest(tail[0], &cache.table), tail[2]);
+    let oldest = cache.segments.oldest_first(SegmentId::Probation);
+    assert!(oldest.take(3).eq(tail[1..4].iter().copied()), "the first has moved to the head");
+    // Used since: it is left aside.
+    cache.table.0[tail[2].index()].1.set(1);
+    assert_eq!(cache.segments.find_coldest(tail[1], &cache.table), tail[4]);
+}
