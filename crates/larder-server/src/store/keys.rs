@@ -19,6 +19,9 @@ const READINGS: usize = 3;
 /// How many entries are visited in one step, during which the thread is pinned.
 const STEP_ENTRIES: usize = 128;
 
+/// Among so many keys one is chosen at random.
+const RANDOM_AMONG: usize = 16;
+
 /// So many of the hottest keys of all databases are asked for at most, to find those of one.
 const MAX_RANKED: usize = 40_000;
 
@@ -156,24 +159,31 @@ impl Db<'_> {
     }
 
     /// Any key, at random; `None` if there is none.
+    ///
+    /// It is one of the [`RANDOM_AMONG`] keys that follow a random place, going on from the beginning after the end. So
+    /// the probability of a key is in proportion to the way from the key that is as many places before it, which varies
+    /// little; and if there are no more keys than that, all are equally likely.
     pub(crate) fn random_key(&self) -> Option<Bytes> {
-        let random = ahash::RandomState::new().hash_one(Version::next().number());
-        let (mut cursor, mut wraps) = (random, 0);
-        // From a random place to the end, and then once from the beginning.
-        while wraps < 2 {
-            let (mut chosen, mut seen) = (None, 0);
-            cursor = self.scan(cursor, 16, |key, _, _| {
-                if seen == 0 || random.is_multiple_of(seen + 1) {
-                    chosen = Some(Bytes::from(key));
+        let random = ahash::RandomState::new();
+        let start = random.hash_one(Version::next().number());
+        let mut found: Vec<Bytes> = Vec::with_capacity(RANDOM_AMONG);
+        let (mut cursor, mut has_wrapped) = (start, false);
+        while found.len() < RANDOM_AMONG && !(has_wrapped && cursor >= start) {
+            cursor = self.scan(cursor, STEP_ENTRIES, |key, _, _| {
+                // After the end, a step may come to what it has visited first.
+                if found.len() < RANDOM_AMONG && found.iter().all(|known| known[..] != *key) {
+                    found.push(Bytes::from(key));
                 }
-                seen += 1;
             });
-            if chosen.is_some() {
-                return chosen;
+            if cursor == 0 {
+                if has_wrapped {
+                    break;
+                }
+                has_wrapped = true;
             }
-            wraps += u32::from(cursor == 0);
         }
-        None
+        let chosen = random.hash_one(start) % found.len().max(1) as u64;
+        found.into_iter().nth(usize::try_from(chosen).unwrap_or_default())
     }
 
     /// As [`scan`](Self::scan), for any count: in steps, so that the thread is not pinned for long.
