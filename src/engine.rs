@@ -286,7 +286,7 @@ impl<K, V> Engine<K, V> {
             loans: Mutex::new(loans),
             mode,
             is_plain,
-            is_direct: is_plain && mode == Maintenance::Background && !timing.applies_to_all(),
+            is_direct: is_plain && !timing.applies_to_all(),
             accesses,
             record_hits_below: match accesses {
                 Accesses::None => 0,
@@ -340,8 +340,7 @@ impl<K, V> Engine<K, V> {
         self.record_hits_below
     }
 
-    /// Whether insertions without options need neither weights, lifetimes, explanations nor shadow caches,
-    /// and need not have taken full effect when they return.
+    /// Whether insertions without options need neither weights, lifetimes, explanations nor shadow caches.
     pub(crate) fn takes_plain_insertions(&self) -> bool {
         self.is_direct
     }

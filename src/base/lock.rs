@@ -1,4 +1,4 @@
-//! The lock of a partition.
+//! The lock of a partition, and of the queue of its listener.
 //!
 //! Every insertion takes it, and those that find it taken leave their work to its holder. The few callers that
 //! have to wait yield to other threads, and none sleeps in the lock. So nobody has to be woken, and releasing it is

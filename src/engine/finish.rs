@@ -167,8 +167,11 @@ impl<K, V> Engine<K, V> {
             if linked > 0 {
                 self.table.grow_for(linked);
                 if self.has_closed_buckets() {
-                    // SeqCst: as at the end of `finish_run`.
-                    sync::fence(Ordering::SeqCst);
+                    match self.mode {
+                        Maintenance::Inline => self.open_buckets(BUCKETS_OPENED_INLINE),
+                        // SeqCst: as at the end of `finish_run`.
+                        Maintenance::Background => sync::fence(Ordering::SeqCst),
+                    }
                 }
             }
         }

@@ -122,6 +122,8 @@ pub(super) struct Core<K, V> {
     /// Notifications of what maintenance took out itself, each with the position up to which `writes` has
     /// to be popped before. Both increase.
     deferred: VecDeque<(u32, Notification<K, V>)>,
+    /// Empty between two runs. It keeps its memory for the delivered notifications that a run takes back.
+    delivered: Vec<Notification<K, V>>,
     /// Entries that the coming runs may free.
     credit: u64,
     /// The count of retired entries from which on a direct run advances the epoch.
@@ -216,6 +218,7 @@ impl<K, V> Partition<K, V> {
                 evictor,
                 retired: Retired::new(config.batch_entries, batch_weight),
                 deferred: VecDeque::new(),
+                delivered: Vec::new(),
                 credit: 0,
                 paced_from: 0,
                 phase: 0,
@@ -360,6 +363,7 @@ impl<K, V> Partition<K, V> {
             listener: self.channel.as_ref().map(|channel| RunListener {
                 channel,
                 deferred: &mut core.deferred,
+                delivered: &mut core.delivered,
                 linked: len_before,
             }),
             ages: self.ages.as_deref(),
@@ -382,6 +386,10 @@ impl<K, V> Partition<K, V> {
             run.approach_limits();
         }
         run.evictor.stop_sparing();
+        if events.len() <= 1 {
+            // More would have been prefetched when they were popped.
+            run.evictor.look_ahead(engine.table.untyped());
+        }
         run.notify_deferred();
         if !run.postponed.is_empty() {
             self.postpone(&run.postponed);

@@ -56,22 +56,29 @@ impl<K, V> Engine<K, V> {
             self.shadow_write(shadow, event, hash);
         }
         let partition = self.partition(hash);
-        if self.mode == Maintenance::Inline {
-            return self.apply_now(partition, event);
-        }
         if self.is_direct {
             return self.submit_plain(partition, event, reclaim::pin());
         }
-        self.push(partition, event);
+        self.submit_whole(partition, event);
     }
 
-    /// Applies an event of a plain cache in background mode, or leaves it to the thread that has the lock.
+    /// Applies an event by a whole run, with inline maintenance, or leaves it to the thread that has the lock.
+    #[inline]
+    fn submit_whole(&self, partition: &Partition<K, V>, event: &Event) {
+        match self.mode {
+            Maintenance::Background => self.push(partition, event),
+            Maintenance::Inline => self.apply_now(partition, event),
+        }
+    }
+
+    /// Applies an event of a plain cache by a direct run, if the thread gets the lock at once.
     #[inline]
     fn submit_plain(&self, partition: &Partition<K, V>, event: &Event, guard: Guard) {
         let core = partition.core.try_lock();
         let Some(mut core) = core.filter(|core| partition.takes_direct_runs(core)) else {
+            // With inline maintenance the thread waits for the lock.
             drop(guard);
-            return self.push(partition, event);
+            return self.submit_whole(partition, event);
         };
         let mut rest = None;
         let has_garbage = partition.run_directly(&mut core, self, event, &guard, &mut rest);

@@ -22,6 +22,9 @@ use crate::table::Table;
 const TIMERS_A_STEP: u32 = 16;
 const TRIES_TO_EXPIRE: usize = 4;
 
+/// A buffer for so many delivered notifications at most is kept for the next run.
+const MAX_KEPT: usize = 256;
+
 /// The most entries that a run evicts to approach lowered limits.
 const MAX_LOWERED: usize = 16;
 /// The most victims that are tried one after the other while other threads are within their gates.
@@ -99,6 +102,7 @@ enum NotifyAt {
 pub(super) struct RunListener<'a, K, V> {
     pub(super) channel: &'a Channel<K, V>,
     pub(super) deferred: &'a mut VecDeque<(u32, Notification<K, V>)>,
+    pub(super) delivered: &'a mut Vec<Notification<K, V>>,
     /// Entries linked when the run began.
     pub(super) linked: usize,
 }
@@ -305,9 +309,18 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     /// Releases the entries whose notifications were delivered.
     #[inline]
     pub(super) fn take_back_done(&mut self) {
-        let Some(listener) = &self.listener else { return };
-        for notification in listener.channel.take_delivered() {
+        let Some(RunListener { channel, delivered, .. }) = &mut self.listener else { return };
+        if !channel.take_delivered(delivered) {
+            return;
+        }
+        let mut taken = std::mem::take(*delivered);
+        for notification in taken.drain(..) {
             self.release(notification);
+        }
+        if let Some(listener) = &mut self.listener
+            && taken.capacity() <= MAX_KEPT
+        {
+            *listener.delivered = taken;
         }
     }
 

@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use super::{Listening, Overflow, Removal};
 use crate::base::cause::RemovalCause;
+use crate::base::lock::Lock;
 use crate::base::panics::contain;
-use crate::base::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::buffer::write_buffer::SHARE;
 use crate::entry::{EntryPtr, Hold};
 use crate::reclaim::KeepAlive;
@@ -76,7 +77,7 @@ impl<K, V> Notification<K, V> {
 /// The queue of one partition.
 pub(crate) struct Channel<K, V> {
     listening: Arc<Listening<K, V>>,
-    queue: Mutex<Queue<K, V>>,
+    queue: Lock<Queue<K, V>>,
     /// How many notifications wait in `queue`, to be read without its lock.
     waiting: AtomicUsize,
     /// Whether `queue` has delivered notifications that maintenance should take back.
@@ -95,7 +96,7 @@ impl<K, V> Channel<K, V> {
     pub(crate) fn new(listening: Arc<Listening<K, V>>) -> Self {
         Self {
             listening,
-            queue: Mutex::new(Queue {
+            queue: Lock::new(Queue {
                 waiting: VecDeque::new(),
                 delivered: Vec::new(),
                 is_delivering: false,
@@ -122,7 +123,7 @@ impl<K, V> Channel<K, V> {
                 twice.saturating_add(LEAST_LIMIT).saturating_add(linked)
             }
         };
-        let mut queue = sync::lock(&self.queue);
+        let mut queue = self.queue.lock();
         if queue.waiting.len() >= limit {
             self.listening.dropped.fetch_add(1, Ordering::Relaxed);
             return Err(notification);
@@ -132,23 +133,23 @@ impl<K, V> Channel<K, V> {
         Ok(())
     }
 
-    /// Takes the notifications that were delivered.
-    pub(crate) fn take_delivered(&self) -> Vec<Notification<K, V>> {
+    /// Puts the notifications that were delivered into `taken`, which is empty. False if there are none.
+    pub(crate) fn take_delivered(&self, taken: &mut Vec<Notification<K, V>>) -> bool {
         // Relaxed: a hint. The next run, which `has_work` asks for, takes what this one misses.
         if !self.has_delivered.load(Ordering::Relaxed) {
-            return Vec::new();
+            return false;
         }
-        let mut queue = sync::lock(&self.queue);
-        let delivered = std::mem::take(&mut queue.delivered);
+        let mut queue = self.queue.lock();
+        std::mem::swap(&mut queue.delivered, taken);
         self.note(&queue);
-        delivered
+        true
     }
 
     /// Calls the listener for up to `most` notifications, unless another thread delivers. Runs user
     /// code, so the thread must hold no lock and no guard.
     pub(crate) fn deliver(&self, most: usize) {
         let mut notification = {
-            let mut queue = sync::lock(&self.queue);
+            let mut queue = self.queue.lock();
             if queue.is_delivering || most == 0 {
                 return;
             }
@@ -162,7 +163,7 @@ impl<K, V> Channel<K, V> {
                 self.listening.panics.fetch_add(1, Ordering::Relaxed);
             }
             self.listening.delivered.fetch_add(1, Ordering::Relaxed);
-            let mut queue = sync::lock(&self.queue);
+            let mut queue = self.queue.lock();
             queue.delivered.push(notification);
             let next = if count < most { queue.waiting.pop_front() } else { None };
             // Under the lock: a thread that adds a notification after this finds that no thread
@@ -179,7 +180,7 @@ impl<K, V> Channel<K, V> {
     /// Hands the executor a job by `submit`, unless it has one that has not begun, or nothing waits.
     pub(crate) fn schedule(&self, submit: impl FnOnce()) {
         {
-            let mut queue = sync::lock(&self.queue);
+            let mut queue = self.queue.lock();
             if queue.is_scheduled || queue.waiting.is_empty() {
                 return;
             }
@@ -193,24 +194,24 @@ impl<K, V> Channel<K, V> {
 
     /// Notes that the job runs, or never will. From now on the executor may be handed another one.
     pub(crate) fn begin_job(&self) {
-        sync::lock(&self.queue).is_scheduled = false;
+        self.queue.lock().is_scheduled = false;
     }
 
     /// Takes the queue's lock, for the time of a fork.
     #[cfg(all(unix, not(larder_loom)))]
     pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
-        sync::lock_for_fork(&self.queue)
+        self.queue.lock_for_fork()
     }
 
     /// Whether nothing waits and nothing is being delivered.
     pub(crate) fn is_idle(&self) -> bool {
-        let queue = sync::lock(&self.queue);
+        let queue = self.queue.lock();
         queue.waiting.is_empty() && !queue.is_delivering
     }
 
     /// Whether a notification waits, no thread delivers, and the executor has no job that will.
     pub(crate) fn is_unattended(&self) -> bool {
-        let queue = sync::lock(&self.queue);
+        let queue = self.queue.lock();
         !queue.waiting.is_empty() && !queue.is_delivering && !queue.is_scheduled
     }
 

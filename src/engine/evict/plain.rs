@@ -123,6 +123,24 @@ impl Evictor {
         outcome
     }
 
+    /// Prefetches what the next evictions will read, if there will be any.
+    pub(crate) fn look_ahead(&mut self, table: UntypedTable<'_>) {
+        let Self { policy, nodes, enforced, limits, room, counter_max, owns_scratch, .. } = self;
+        let (limit, capacity, room) = (enforced.entries, limits.entries, *room);
+        let (counter_max, owns_scratch) = (*counter_max, *owns_scratch);
+        if nodes.len() <= SMALL || (nodes.len() < limit && nodes.weight < enforced.weight) {
+            return;
+        }
+        let outcome = with_policy!(policy, policy => {
+            let policy = &mut **policy;
+            let order = Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch };
+            catch(|| order.look_ahead(table))
+        });
+        if let Err(payload) = outcome {
+            self.note_panic(payload);
+        }
+    }
+
     /// Notes what has come of a plain run.
     #[inline(always)]
     fn note_plain(&mut self, run: &mut PlainRun<'_>) {
@@ -183,7 +201,7 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
                     named = self.policy.choose(self.nodes);
                 }
                 if self.limit > SMALL {
-                    self.look_ahead(run);
+                    self.look_ahead(run.table);
                 }
             }
         });
@@ -233,7 +251,7 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
             }
         }
         if self.limit > SMALL && self.nodes.len() >= self.limit && run.payloads.is_empty() {
-            let ahead = catch(|| self.look_ahead(run));
+            let ahead = catch(|| self.look_ahead(run.table));
             run.payloads.extend(ahead.err());
         }
         applied
@@ -244,17 +262,17 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     /// the bucket of the next begins, since it leads to the others.
     // Or the call of the policy is not inlined.
     #[inline(never)]
-    fn look_ahead(&self, run: &PlainRun<'_>) {
+    fn look_ahead(&self, table: UntypedTable<'_>) {
         let mut place = 0;
         self.policy.name_upcoming(P::EXAMINED + 3, &mut |id| {
             if place == P::EXAMINED + 2 {
                 self.nodes.prefetch(id);
             } else if let Some(entry) = self.nodes.get(id) {
                 match place {
-                    0 => run.table.prefetch_entry(entry.hash()),
+                    0 => table.prefetch_entry(entry.hash()),
                     1 => {
                         let hash = entry.hash();
-                        run.table.prefetch_bucket(hash);
+                        table.prefetch_bucket(hash);
                         self.policy.announce_key(hash.raw());
                     }
                     _ => entry.prefetch(),

@@ -2,10 +2,12 @@
 //!
 //! In a plain cache a writer that gets the lock at once applies its own event, so the work is spread over
 //! all calls as it arises, and the event never passes through the buffer. The buffer is for the writers
-//! that find the lock taken. They do not wait; those that come after them apply a few of their events each.
+//! that find the lock taken. They do not wait; those that come after them apply a few of their events each. With
+//! inline maintenance they do wait, and a thread applies all hits that were recorded before its event.
 #![forbid(unsafe_code)]
 
 use super::{AfterUnlock, Core, Freeing, Partition};
+use crate::base::mode::Maintenance;
 use crate::base::reentrancy::{self, Scope};
 use crate::base::sync::Ordering;
 use crate::buffer::read_buffer::ReadBuffer;
@@ -60,7 +62,11 @@ impl<K, V> Partition<K, V> {
         rest: &mut Option<AfterDirect<'e, K, V>>,
     ) -> bool {
         if self.reads.as_ref().is_some_and(ReadBuffer::has_some) {
-            self.drain_some_reads(&mut core.evictor, HELPED_READS);
+            let max = match engine.mode {
+                Maintenance::Background => HELPED_READS,
+                Maintenance::Inline => usize::MAX,
+            };
+            self.drain_some_reads(&mut core.evictor, max);
         }
         // If the policy has panicked over a hit, a full run counts that, and has the payload dropped.
         if self.writes.may_have_some() || core.evictor.has_payloads() {
@@ -93,7 +99,12 @@ impl<K, V> Partition<K, V> {
                 free = self.take_one(core);
             }
         }
-        let live = i64::from(event.len_delta()) - evictions.cast_signed();
+        // As in `after_run`: with inline maintenance, the runs alone count, whatever the order in which events
+        // of one entry arrive.
+        let live = match engine.mode {
+            Maintenance::Background => i64::from(event.len_delta()) - evictions.cast_signed(),
+            Maintenance::Inline => linked as i64,
+        };
         if live != 0 {
             self.writes.adjust_live(i32::try_from(live).expect("a run evicts few entries"));
         }

@@ -199,3 +199,17 @@ fn hits_use_the_sample_of_a_policy_that_was_resized() {
     test.engine.set_bounds(entries(1_000_000));
     assert!(rate(&test) < 0.01, "{}: the policy mirrors few of so many", rate(&test));
 }
+
+#[test]
+fn with_inline_maintenance_all_hits_before_an_event_are_applied() {
+    let test = TestEngine::new(Maintenance::Inline, 320);
+    assert!(test.engine.is_direct);
+    let entry = test.insert(0);
+    for round in 1..=10 {
+        for hits in [1, 9, 30] {
+            (0..hits).for_each(|_| test.hit(entry));
+            test.insert(round * 100 + hits);
+            assert_eq!(test.accesses(), hits as usize);
+        }
+    }
+}
