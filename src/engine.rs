@@ -158,8 +158,6 @@ pub(crate) struct Engine<K, V> {
     /// Whether runs of maintenance have nothing to care for but the order of entries, as far as that
     /// depends on the settings.
     is_plain: bool,
-    /// Whether writers apply their own events if they get the lock at once.
-    is_direct: bool,
     accesses: Accesses,
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     record_hits_below: u8,
@@ -286,7 +284,6 @@ impl<K, V> Engine<K, V> {
             loans: Mutex::new(loans),
             mode,
             is_plain,
-            is_direct: is_plain && !timing.applies_to_all(),
             accesses,
             record_hits_below: match accesses {
                 Accesses::None => 0,
@@ -342,7 +339,7 @@ impl<K, V> Engine<K, V> {
 
     /// Whether insertions without options need neither weights, lifetimes, explanations nor shadow caches.
     pub(crate) fn takes_plain_insertions(&self) -> bool {
-        self.is_direct
+        self.is_plain && !self.timing.applies_to_all()
     }
 
     /// Prefetches what a report about `hash` will write.

@@ -223,12 +223,6 @@ impl RetiredList {
     #[inline]
     pub(crate) fn retire(&mut self, entry: EntryPtr, added_weight: u64) {
         self.open.has_extended |= entry.is_extended();
-        self.retire_plain(entry, added_weight);
-    }
-
-    /// As [`retire`](Self::retire), for an entry that has no extension.
-    #[inline]
-    pub(crate) fn retire_plain(&mut self, entry: EntryPtr, added_weight: u64) {
         let Batch { entries, weight, .. } = &mut self.open;
         if entries.len() == entries.capacity() {
             // No batch has room for more than this.

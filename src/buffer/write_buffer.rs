@@ -104,6 +104,15 @@ impl Event {
             Self::Replaced { .. } => 0,
         }
     }
+
+    /// The entry that has come.
+    #[inline]
+    pub(crate) fn incoming(&self) -> Option<EntryPtr> {
+        match *self {
+            Self::Inserted(new) | Self::Replaced { new, .. } => Some(new),
+            Self::Removed(_) => None,
+        }
+    }
 }
 
 /// The content of a slot.

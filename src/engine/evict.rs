@@ -334,6 +334,12 @@ impl Evictor {
         }
     }
 
+    /// Whether the timer of `entry`, which has just been set, is due before that time.
+    #[inline]
+    pub(crate) fn is_timed_before(&self, entry: EntryPtr, time_ns: u64) -> bool {
+        self.nodes.timers.are_used() && self.nodes.timers.end_of(entry) < time_ns
+    }
+
     /// The cache's time from which on a timer may be due.
     #[inline]
     pub(crate) fn next_timer_ns(&self) -> u64 {

@@ -56,7 +56,7 @@ impl<K, V> Engine<K, V> {
             self.shadow_write(shadow, event, hash);
         }
         let partition = self.partition(hash);
-        if self.is_direct {
+        if self.is_plain {
             return self.submit_plain(partition, event, reclaim::pin());
         }
         self.submit_whole(partition, event);
@@ -74,7 +74,9 @@ impl<K, V> Engine<K, V> {
     /// Applies an event of a plain cache by a direct run, if the thread gets the lock at once.
     #[inline]
     fn submit_plain(&self, partition: &Partition<K, V>, event: &Event, guard: Guard) {
-        let core = partition.core.try_lock();
+        // Entries that are due leave first, for which it takes a whole run.
+        let is_due = self.due_about_now(partition).is_some();
+        let core = if is_due { None } else { partition.core.try_lock() };
         let Some(mut core) = core.filter(|core| partition.takes_direct_runs(core)) else {
             // With inline maintenance the thread waits for the lock.
             drop(guard);

@@ -150,15 +150,20 @@ impl TestEngine {
 
     /// As [`put`](Self::put), for an entry that expires `seconds` from now.
     fn put_for(&self, key: u64, seconds: u64) -> EntryPtr {
+        self.put(self.owned_for(key, seconds))
+    }
+
+    fn owned_for(&self, key: u64, seconds: u64) -> Owned<u64, u64> {
         let deadline_ns = self.engine.timing.time.now_ns() + seconds * 1_000_000_000;
         let spec =
             DeadlineSpec { written_ns: None, deadline_ns, limit_ns: None, has_computed: false };
-        self.put(Owned::extended(hash_of(key), 1, key, key, spec, None))
+        Owned::extended(hash_of(key), 1, key, key, spec, None)
     }
 
-    fn insert_for(&self, key: u64, seconds: u64) {
+    fn insert_for(&self, key: u64, seconds: u64) -> EntryPtr {
         let entry = self.put_for(key, seconds);
         self.engine.submit(&Event::Inserted(entry), hash_of(key));
+        entry
     }
 
     fn remove(&self, entry: EntryPtr) {

@@ -443,6 +443,11 @@ impl EntryPtr {
         })
     }
 
+    #[inline]
+    pub(crate) fn has_tags(self) -> bool {
+        self.prefix().has_tags()
+    }
+
     /// The entry's tags, if it has any.
     #[inline]
     pub(crate) fn tags(&self) -> Option<&TagSet> {

@@ -46,6 +46,12 @@ impl Timers {
         Self { grace, ..self }
     }
 
+    /// Whether a timer was ever set.
+    #[inline]
+    pub(crate) fn are_used(&self) -> bool {
+        self.wheel.is_some()
+    }
+
     /// Sets the timer of `entry`, whose node is `id`, if it has a deadline.
     #[inline]
     pub(crate) fn watch(&mut self, id: NodeId, entry: EntryPtr) {
@@ -60,13 +66,22 @@ impl Timers {
         // a deadline to an earlier time stores it before it reads the node: either this thread sees the
         // new deadline, or that thread sees the node and reports it (`Partition::note_moved`).
         sync::fence(Ordering::SeqCst);
-        match entry.extension().map(|extension| extension.deadline.get()) {
-            None | Some(Deadline::NEVER) => self.forget(id),
-            Some(deadline) => {
+        match self.end_of(entry) {
+            Deadline::NEVER => self.forget(id),
+            end_ns => {
                 let turn_bits = self.turn_bits;
                 let wheel = self.wheel.get_or_insert_with(|| Box::new(TimerWheel::new(turn_bits)));
-                wheel.set(id.index(), self.grace.end_of(deadline));
+                wheel.set(id.index(), end_ns);
             }
+        }
+    }
+
+    /// When the timer of `entry` is to be due; `NEVER` if it has no deadline.
+    #[inline]
+    pub(crate) fn end_of(&self, entry: EntryPtr) -> u64 {
+        match entry.extension().map(|extension| extension.deadline.get()) {
+            None | Some(Deadline::NEVER) => Deadline::NEVER,
+            Some(deadline) => self.grace.end_of(deadline),
         }
     }
 

@@ -117,7 +117,7 @@ impl NodeMap {
         self.release_uncounted(id, meta);
     }
 
-    /// Frees the node of an entry that has no timer, and whose weight the caller discounts.
+    /// Frees the node of an entry whose timer is stopped, and whose weight the caller discounts.
     #[inline(always)]
     pub(super) fn release_uncounted(&mut self, id: NodeId, meta: &EntryMeta) {
         self.entries[id.index()] = None;
@@ -180,11 +180,10 @@ impl NodeMap {
     }
 }
 
-/// Whether maintenance has to treat the entry otherwise than most: it has an extension, or is unevictable
-/// or heavy.
+/// Whether maintenance has to treat the entry otherwise than most: it has tags, or is unevictable or heavy.
 #[inline]
 pub(super) fn is_special(entry: EntryPtr, meta: &EntryMeta) -> bool {
-    entry.is_extended() || meta.is_counted_apart()
+    entry.has_tags() || meta.is_counted_apart()
 }
 
 impl Nodes for NodeMap {

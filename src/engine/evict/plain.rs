@@ -1,8 +1,7 @@
-//! The events of most caches: no listener, weights, deadlines, tags, explanations, shadow caches or
-//! histograms.
+//! The events of most caches: no listener, weights, tags, explanations, shadow caches or histograms.
 //!
 //! It implements the table at the head of `engine`, as `run` does, for entries that have nothing but their
-//! place in the order of eviction. It knows the type of the policy, so each call is direct, and no type of
+//! place in the order of eviction and perhaps a deadline, and while no timer is due. It knows the type of the policy, so each call is direct, and no type of
 //! keys and values, so it is compiled once.
 #![forbid(unsafe_code)]
 
@@ -52,6 +51,8 @@ struct Order<'o, P: ?Sized> {
     room: Room,
     counter_max: u8,
     owns_scratch: bool,
+    /// Whether entries may have deadlines, because some have had one.
+    is_timed: bool,
 }
 
 impl<'r> PlainRun<'r> {
@@ -73,9 +74,8 @@ impl<'r> PlainRun<'r> {
 
     #[inline(always)]
     fn retire(&mut self, entry: EntryPtr) {
-        debug_assert!(!entry.is_extended(), "it would be freed as a plain entry");
         self.retirements += 1;
-        self.retired.retire_plain(entry, 1);
+        self.retired.retire(entry, 1);
     }
 
     /// Notes that an entry whose event was just applied has left the table.
@@ -99,9 +99,10 @@ impl Evictor {
         let Self { policy, nodes, enforced, limits, room, counter_max, owns_scratch, .. } = self;
         let (limit, capacity, room) = (enforced.entries, limits.entries, *room);
         let (counter_max, owns_scratch) = (*counter_max, *owns_scratch);
+        let is_timed = nodes.timers.are_used();
         let applied = with_policy!(policy, policy => {
             let policy = &mut **policy;
-            Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch }
+            Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch, is_timed }
                 .apply(events, run)
         });
         self.note_plain(run);
@@ -114,9 +115,10 @@ impl Evictor {
         let Self { policy, nodes, enforced, limits, room, counter_max, owns_scratch, .. } = self;
         let (limit, capacity, room) = (enforced.entries, limits.entries, *room);
         let (counter_max, owns_scratch) = (*counter_max, *owns_scratch);
+        let is_timed = nodes.timers.are_used();
         let outcome = with_policy!(policy, policy => {
             let policy = &mut **policy;
-            Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch }
+            Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch, is_timed }
                 .apply_one(event, run)
         });
         self.note_plain(run);
@@ -128,12 +130,13 @@ impl Evictor {
         let Self { policy, nodes, enforced, limits, room, counter_max, owns_scratch, .. } = self;
         let (limit, capacity, room) = (enforced.entries, limits.entries, *room);
         let (counter_max, owns_scratch) = (*counter_max, *owns_scratch);
+        let is_timed = nodes.timers.are_used();
         if nodes.len() <= SMALL || (nodes.len() < limit && nodes.weight < enforced.weight) {
             return;
         }
         let outcome = with_policy!(policy, policy => {
             let policy = &mut **policy;
-            let order = Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch };
+            let order = Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch, is_timed };
             catch(|| order.look_ahead(table))
         });
         if let Err(payload) = outcome {
@@ -178,15 +181,14 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     #[inline(always)]
     fn insert_one(&mut self, new: EntryPtr, run: &mut PlainRun<'_>) -> Result<(), bool> {
         let meta = new.meta();
-        if needs_more(new, meta) {
+        if self.needs_more(new, meta) {
             return Err(false);
         }
         if meta.set_born_and_check() {
             note_left(new, meta, run);
             return Ok(());
         }
-        let id = self.nodes.add_uncounted(new, meta, self.capacity);
-        run.linked += 1;
+        let id = self.add(new, meta, run);
         let excess = self.nodes.len().saturating_sub(self.limit);
         let is_room_first = self.room == Room::BeforeInsert;
         let (mut is_told, mut named) = (false, None);
@@ -349,7 +351,7 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     #[inline(always)]
     fn link(&mut self, new: EntryPtr, run: &mut PlainRun<'_>) -> bool {
         let meta = new.meta();
-        if needs_more(new, meta) {
+        if self.needs_more(new, meta) {
             return false;
         }
         if meta.set_born_and_check() {
@@ -359,24 +361,22 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
         if self.room == Room::BeforeInsert {
             while self.nodes.len() >= self.limit.max(1) && self.evict(run) {}
         }
-        let id = self.nodes.add_uncounted(new, meta, self.capacity);
-        run.linked += 1;
+        let id = self.add(new, meta, run);
         self.call(run, |policy, nodes| policy.insert(id, nodes));
         true
     }
 
     /// Unlinks an entry that was removed. False if that needs more than a plain run: also an entry that is
-    /// not linked any more, and so not counted as special, may have an extension.
+    /// not linked any more, and so not counted as special, may have tags.
     #[inline(always)]
     fn unlink(&mut self, old: EntryPtr, run: &mut PlainRun<'_>) -> bool {
-        if old.is_extended() {
+        if old.has_tags() {
             return false;
         }
         let meta = old.meta();
         if let Some(id) = meta.node() {
             self.call(run, |policy, nodes| policy.remove(id, nodes));
-            self.nodes.release_uncounted(id, meta);
-            run.linked -= 1;
+            self.release(id, meta, run);
         }
         run.note_gone(old, meta);
         true
@@ -387,7 +387,7 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     fn relink(&mut self, new: EntryPtr, old: EntryPtr, run: &mut PlainRun<'_>) -> bool {
         let (old_meta, new_meta) = (old.meta(), new.meta());
         let Some(id) = old_meta.node() else { return false };
-        if needs_more(new, new_meta)
+        if self.needs_more(new, new_meta)
             || old_meta.cause() != RemovalCause::Replaced
             || new_meta.is_gone()
         {
@@ -401,6 +401,9 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
             new_meta.set_scratch(old_meta.scratch());
         }
         self.nodes.entries[id.index()] = Some(new);
+        if self.is_timed {
+            self.nodes.timers.watch(id, new);
+        }
         self.call(run, |policy, nodes| policy.update(id, 1, nodes));
         run.note_gone(old, old_meta);
         true
@@ -418,8 +421,7 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     fn take_out(&mut self, id: NodeId, run: &mut PlainRun<'_>) -> bool {
         let Some(victim) = self.nodes.get(id) else { return false };
         let meta = victim.meta();
-        self.nodes.release_uncounted(id, meta);
-        run.linked -= 1;
+        self.release(id, meta, run);
         // If it was removed or replaced a moment ago, that event is still to come, and will find it
         // unlinked.
         if run.table.remove_entry(victim, run.guard) {
@@ -427,6 +429,36 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
             run.note_gone(victim, meta);
         }
         true
+    }
+
+    /// Gives a new entry a node, and sets its timer.
+    #[inline(always)]
+    fn add(&mut self, new: EntryPtr, meta: &EntryMeta, run: &mut PlainRun<'_>) -> NodeId {
+        let id = self.nodes.add_uncounted(new, meta, self.capacity);
+        if self.is_timed {
+            self.nodes.timers.watch(id, new);
+        }
+        run.linked += 1;
+        id
+    }
+
+    /// Frees the node of an entry that leaves, and stops its timer.
+    #[inline(always)]
+    fn release(&mut self, id: NodeId, meta: &EntryMeta, run: &mut PlainRun<'_>) {
+        if self.is_timed {
+            self.nodes.timers.forget(id);
+        }
+        self.nodes.release_uncounted(id, meta);
+        run.linked -= 1;
+    }
+
+    /// Whether a new entry needs more than a plain run. The first one with a deadline does, since for that the
+    /// timers have to be allocated.
+    #[inline(always)]
+    fn needs_more(&self, new: EntryPtr, meta: &EntryMeta) -> bool {
+        // Without flags it is neither unevictable nor heavy.
+        debug_assert!(meta.has_flags() || is_special(new, meta) == new.has_tags());
+        meta.has_flags() || if self.is_timed { new.has_tags() } else { new.is_extended() }
     }
 
     /// Calls the policy, which may panic.
@@ -452,12 +484,4 @@ fn note_left(new: EntryPtr, meta: &EntryMeta, run: &mut PlainRun<'_>) {
     if meta.is_finished() {
         run.retire(new);
     }
-}
-
-/// Whether a new entry needs more than a plain run.
-#[inline(always)]
-fn needs_more(new: EntryPtr, meta: &EntryMeta) -> bool {
-    // Without flags it is neither unevictable nor heavy.
-    debug_assert!(meta.has_flags() || is_special(new, meta) == new.is_extended());
-    meta.has_flags() || new.is_extended()
 }

@@ -13,6 +13,8 @@ use crate::base::sync::Ordering;
 use crate::buffer::read_buffer::ReadBuffer;
 use crate::buffer::write_buffer::Event;
 use crate::engine::Engine;
+#[cfg(all(test, not(larder_loom)))]
+use crate::engine::counts::Counts;
 use crate::engine::counts::add;
 use crate::engine::evict::PlainRun;
 use crate::engine::run::Done;
@@ -112,7 +114,12 @@ impl<K, V> Partition<K, V> {
             counts.weight.store(core.evictor.weight(), Ordering::Relaxed);
             self.key_arrays.publish(&core.evictor.key_arrays());
         }
-        if linked != 0 || is_paced || free.is_some() {
+        // Of timers that were stopped, the next whole run takes note.
+        let is_due_earlier = event.incoming().is_some_and(|new| {
+            core.evictor.is_timed_before(new, self.next_timer_ns())
+                && self.note_next_timer(&core.evictor)
+        });
+        if linked != 0 || is_paced || is_due_earlier || free.is_some() {
             let phase = core.phase;
             *rest = Some(AfterDirect::Plain(DirectRun { free, phase, linked, is_paced }));
         }
@@ -151,6 +158,13 @@ impl<K, V> Partition<K, V> {
         let rest = [(!is_applied).then_some(*event)];
         self.run_full(core, engine, &rest, (None, None), guard, &mut done);
         self.after_run(core, engine, len_before, Freeing::AsRetired, done, event.len_delta())
+    }
+
+    /// How many whole and how many direct runs there were.
+    #[cfg(all(test, not(larder_loom)))]
+    pub(in crate::engine) fn runs(&self) -> (u64, u64) {
+        let Counts { runs, direct_runs, .. } = &self.counts;
+        (runs.load(Ordering::Relaxed), direct_runs.load(Ordering::Relaxed))
     }
 
     /// A batch that can be freed.

@@ -203,7 +203,7 @@ fn hits_use_the_sample_of_a_policy_that_was_resized() {
 #[test]
 fn with_inline_maintenance_all_hits_before_an_event_are_applied() {
     let test = TestEngine::new(Maintenance::Inline, 320);
-    assert!(test.engine.is_direct);
+    assert!(test.engine.is_plain);
     let entry = test.insert(0);
     for round in 1..=10 {
         for hits in [1, 9, 30] {
@@ -212,4 +212,62 @@ fn with_inline_maintenance_all_hits_before_an_event_are_applied() {
             assert_eq!(test.accesses(), hits as usize);
         }
     }
+}
+
+#[test]
+fn a_direct_run_sets_the_timer_of_an_entry_and_notifies_the_thread_if_it_is_the_first() {
+    for mode in [Maintenance::Background, Maintenance::Inline] {
+        let clock = FakeClock::new();
+        let test = TestEngine::timed(mode, &clock, false);
+        let partition = &test.engine.partitions[0];
+        let runs = || partition.runs();
+        test.insert_for(0, 1_000);
+        assert_eq!(runs(), (1, 0), "the first has the timers allocated");
+        let mut before = partition.next_timer_ns();
+        for (key, (seconds, is_earlier)) in
+            (1..).zip([(2_000, false), (900, true), (900, false), (100, true), (500, false)])
+        {
+            test.insert_for(key, seconds);
+            let next = partition.next_timer_ns();
+            assert_eq!(next < before, is_earlier, "{seconds} s");
+            before = next;
+        }
+        assert_eq!(runs(), (1, 5));
+
+        // The second of the two that are due was replaced by one that is not.
+        let old = test.put_for(6, 100);
+        test.engine.submit(&Event::Inserted(old), old.hash());
+        let guard = reclaim::pin();
+        let new = test.owned_for(6, 3_000);
+        let Ok((new, Some(_))) = test.engine.table.upsert(new, |_, _| true, &guard) else {
+            unreachable!("the key is there")
+        };
+        old.meta().set_cause(RemovalCause::Replaced);
+        test.engine.submit(&Event::Replaced { new, old }, new.hash());
+        drop(guard);
+        assert_eq!(runs(), (1, 7));
+        clock.advance(Duration::from_secs(200));
+        test.insert(7);
+        if mode == Maintenance::Background {
+            test.engine.run_pending();
+        }
+        assert_eq!(test.engine.stats().expirations, 1);
+        assert_eq!(runs().1, 7, "a whole run, since a timer was due");
+        assert_eq!((test.nodes(), test.engine.len()), (7, 7));
+        test.engine.validate();
+    }
+}
+
+#[test]
+fn a_direct_run_stops_the_timer_of_what_leaves() {
+    let clock = FakeClock::new();
+    let test = TestEngine::timed(Maintenance::Inline, &clock, false);
+    let all: Vec<_> = (0..10).map(|key| test.insert_for(key, 1_000)).collect();
+    all.into_iter().for_each(|entry| test.remove(entry));
+    let partition = &test.engine.partitions[0];
+    assert_eq!(partition.runs(), (1, 19));
+    // A timer without an entry would make the run panic.
+    clock.advance(Duration::from_secs(2_000));
+    test.engine.apply_pending();
+    assert_eq!((test.engine.stats().expirations, test.engine.len()), (0, 0));
 }

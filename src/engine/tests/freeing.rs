@@ -7,7 +7,7 @@ use super::*;
 fn retired_entries_count_towards_the_next_pace_with_their_weight() {
     let mut test = TestEngine::new(Maintenance::Inline, 1_000);
     // As in a cache with a weigher; direct runs count what they retire otherwise.
-    test.engine.is_direct = false;
+    test.engine.is_plain = false;
     let all: Vec<_> = (0..3).map(|key| test.insert(key)).collect();
     all.into_iter().for_each(|entry| test.remove(entry));
     let partition::Unpaced { entries, weight, .. } = &test.engine.partitions[0].unpaced;

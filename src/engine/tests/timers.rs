@@ -6,7 +6,9 @@ use super::*;
 fn a_visit_removes_expired_entries_even_if_no_event_waits() {
     let clock = FakeClock::new();
     let test = TestEngine::timed(Maintenance::Background, &clock, false);
-    (0..300).for_each(|key| test.insert_for(key, 10));
+    for key in 0..300 {
+        test.insert_for(key, 10);
+    }
     test.insert_for(300, 100);
     while test.engine.tick() {}
     assert_eq!(test.engine.len(), 301);
