@@ -18,6 +18,7 @@ from collections import namedtuple
 from ._native import Call
 from .cache import Cache
 from .flights import ABANDONED, Flights
+from .named import Named
 
 CacheInfo = namedtuple("CacheInfo", ["hits", "misses", "maxsize", "currsize"])
 
@@ -117,7 +118,7 @@ class _Instances:
             self._known.pop(identity, None)
 
 
-class _Cached:
+class _Cached(Named):
     """What cached functions and coroutine functions share."""
 
     def __init__(self, function, options, cache):
@@ -141,16 +142,6 @@ class _Cached:
 
     def __get__(self, instance, owner=None):
         return self if instance is None else _Bound(self, instance)
-
-    def __reduce__(self):
-        # Found again by its name, like a function.
-        return self.__qualname__
-
-    def __copy__(self):
-        return self
-
-    def __deepcopy__(self, memo):
-        return self
 
     def __repr__(self):
         return f"<cached {self._function!r}>"

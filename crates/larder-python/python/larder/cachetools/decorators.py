@@ -8,6 +8,7 @@ import functools
 import types
 from collections import namedtuple
 
+from ..named import Named
 from .caches import Cache
 from .keys import hashkey, methodkey
 
@@ -26,7 +27,7 @@ class _Calls:
         return _Calls, ()
 
 
-class _Wrapper:
+class _Wrapper(Named):
     """A function whose results are in a mapping."""
 
     _label, _instance = "cached", None
@@ -48,16 +49,6 @@ class _Wrapper:
 
     def __get__(self, instance, owner=None):
         return self if instance is None else types.MethodType(self, instance)
-
-    def __copy__(self):
-        return self
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def __reduce__(self):
-        # Found again by its name, like a function.
-        return self.__qualname__
 
     def __call__(self, /, *args, **kwargs):
         return self._call(self.cache_key(*args, **kwargs), args, kwargs)
@@ -127,7 +118,7 @@ def cached(cache, key=hashkey, lock=None, condition=None, info=False):
     return lambda function: kind(function, cache, key, lock, condition, _Calls())
 
 
-class _Method:
+class _Method(Named):
     """A method whose results are in a mapping that its instance has."""
 
     # Until the class that it is in gives it a name.
@@ -171,16 +162,6 @@ class _Method:
 
     def __repr__(self):
         return f"<cachedmethod {self._function!r}>"
-
-    def __copy__(self):
-        return self
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def __reduce__(self):
-        # Found again by its name, like a function.
-        return self.__qualname__
 
     def __call__(self, instance, /, *args, **kwargs):
         return self.__get__(instance)(*args, **kwargs)
