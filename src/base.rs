@@ -9,6 +9,7 @@ pub(crate) mod hash;
 pub(crate) mod cause;
 pub(crate) mod stats;
 pub(crate) mod histogram;
+pub(crate) mod load_time;
 pub(crate) mod mode;
 pub(crate) mod node_id;
 pub(crate) mod link;

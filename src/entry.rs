@@ -37,6 +37,7 @@ use std::ptr::{self, NonNull};
 use crate::base::hash::KeyHash;
 use crate::base::link::Link;
 use crate::base::panics::contain;
+use crate::base::load_time::LoadTime;
 use crate::base::sync::{AtomicU8, Ordering};
 use crate::memory;
 use crate::tags::TagSet;
@@ -45,14 +46,12 @@ mod prefix;
 mod extension;
 mod deadline;
 mod meta;
-mod load_time;
 #[cfg(all(test, not(larder_loom)))]
 mod layouts;
 
 pub(crate) use deadline::{BroughtForward, Deadline, Grace};
 #[cfg_attr(larder_loom, allow(unused_imports))]
 pub(crate) use extension::Extension;
-pub(crate) use load_time::LoadTime;
 pub(crate) use meta::{EntryMeta, Hold};
 pub(crate) use prefix::{DeadlineSpec, HitCheck, Prefix};
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::{Cache, Shared};
 use crate::base::equivalent::Equivalent;
 use crate::base::hash::KeyHash;
-use crate::entry::{Entry, EntryPtr, LoadTime, Owned};
+use crate::base::load_time::LoadTime;
+use crate::entry::{Entry, EntryPtr, Owned};
 use crate::expiry::{EntryTtl, Freshness};
 use crate::reclaim::Guard;
 

@@ -5,8 +5,8 @@
 //! are reported to a policy or to shadow caches, and hits that move a deadline, read it too. It
 //! lies right before the header, or beside an entry that has nothing in front (`memory::beside`).
 
-use super::load_time::LoadTime;
 use crate::base::cause::RemovalCause;
+use crate::base::load_time::LoadTime;
 use crate::base::node_id::NodeId;
 use crate::base::sync::{AtomicU8, AtomicU32, Ordering};
 use crate::memory;

@@ -40,11 +40,11 @@ impl LoadTime {
         }
     }
 
-    pub(super) fn from_raw(raw: u8) -> Self {
+    pub(crate) fn from_raw(raw: u8) -> Self {
         Self(raw)
     }
 
-    pub(super) fn to_raw(self) -> u8 {
+    pub(crate) fn to_raw(self) -> u8 {
         self.0
     }
 }
