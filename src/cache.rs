@@ -160,6 +160,7 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) bounds: Bounds,
     pub(crate) expiry: Option<Arc<dyn Expiry<K, V>>>,
     pub(crate) policy: Policy,
+    pub(crate) weighs_costs: bool,
     pub(crate) maintenance: Maintenance,
     pub(crate) is_counting_lookups: bool,
     pub(crate) missing: Option<Arc<KnownMissing<K>>>,
@@ -176,6 +177,8 @@ struct Settings<K, V, S> {
     expiry: Option<Arc<dyn Expiry<K, V>>>,
     tags: Arc<Tags>,
     policy_name: Box<str>,
+    /// Whether the policy wants to know how long each value took to load.
+    weighs_costs: bool,
     /// Whether there is neither a listener of either kind, nor an [`Expiry`], nor a memory of missing keys.
     is_unwatched: bool,
     /// Whether insertions without options have nothing to do besides: in addition, there are no weights,
@@ -217,6 +220,7 @@ where
             bounds,
             expiry,
             policy,
+            weighs_costs,
             maintenance,
             is_counting_lookups,
             missing,
@@ -244,6 +248,7 @@ where
                 expiry,
                 tags: Tags::new(),
                 policy_name: policy.name().into(),
+                weighs_costs,
                 is_unwatched,
                 is_plain,
                 is_watching_lookups,

@@ -405,13 +405,14 @@ where
         };
         let bounds = Bounds { capacity: self.capacity, max_weight: self.max_weight };
         let mut evictors = Vec::with_capacity(partitions);
-        let mut accesses = None;
+        let (mut accesses, mut weighs_costs) = (None, false);
         for index in 0..partitions {
             let limits = bounds.share(index, partitions);
             let config = bounds.policy_config(limits);
             let policy = self.policy.instantiate(&config).ok_or_else(unknown)?;
             // The first instance speaks for all.
             let accesses = *accesses.get_or_insert_with(|| policy.accesses());
+            weighs_costs |= policy.weighs_costs();
             evictors.push(Evictor::new(policy, accesses, limits).with_timers(self.time.timers()));
         }
         let attendance = Attendance::new();
@@ -445,6 +446,7 @@ where
             bounds,
             expiry: self.time.expiry,
             policy: self.policy,
+            weighs_costs,
             maintenance: self.maintenance,
             is_counting_lookups: self.is_counting_lookups,
             missing,

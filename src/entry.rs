@@ -36,8 +36,8 @@ use std::ptr::{self, NonNull};
 
 use crate::base::hash::KeyHash;
 use crate::base::link::Link;
-use crate::base::panics::contain;
 use crate::base::load_time::LoadTime;
+use crate::base::panics::contain;
 use crate::base::sync::{AtomicU8, Ordering};
 use crate::memory;
 use crate::tags::TagSet;

@@ -64,6 +64,13 @@ pub trait Nodes {
     fn hash(&self, id: NodeId) -> u64;
     /// The entry's weight in units of the cache's `max_weight`; 1 if the cache has no weigher.
     fn weight(&self, id: NodeId) -> u32;
+    /// What a miss on the entry's key would cost: how long its value took to load, in nanoseconds, or what
+    /// [`InsertOptions::cost`](crate::InsertOptions::cost) has said, to an eighth; 0 if it is unknown. In a
+    /// cache, it is known only if the policy [asks for it](EvictionPolicy::weighs_costs). Default: 0.
+    fn cost_ns(&self, id: NodeId) -> u64 {
+        let _ = id;
+        0
+    }
     /// How often the entry was accessed since it came, or since [`set_frequency`](Self::set_frequency),
     /// saturating; see [`Accesses::Counter`]. An overwrite counts as an access.
     fn frequency(&self, id: NodeId) -> u8;
@@ -237,6 +244,12 @@ pub trait EvictionPolicy: Any + Send {
         Room::BeforeInsert
     }
 
+    /// Whether the policy reads [`Nodes::cost_ns`], so that the cache notes how long each value took to load.
+    /// Called once, after construction. Default: no.
+    fn weighs_costs(&self) -> bool {
+        false
+    }
+
     /// `id` is new.
     fn on_insert(&mut self, id: NodeId, nodes: &dyn Nodes);
 
@@ -348,6 +361,18 @@ impl Policy {
         Self::built_in()[5].clone()
     }
 
+    /// As [`window_tiny_lfu`](Self::window_tiny_lfu), but an entry is worth the more the longer its value took to
+    /// load, and the less the more it weighs: it saves waiting rather than misses. For values whose loads take very
+    /// different times.
+    ///
+    /// The cache measures how long a loader takes; [`InsertOptions::cost`](crate::InsertOptions::cost) says what it
+    /// cannot measure. An entry of unknown cost counts like the mean of the others. An overwrite without a cost
+    /// makes it unknown, and so does a restart: snapshots have no costs. Shadow caches do not know of costs.
+    #[must_use]
+    pub fn cost_aware() -> Self {
+        Self::built_in()[6].clone()
+    }
+
     /// The policy of that name, in upper or lower case: one of the library, or one that was
     /// [registered](register_policy) before. See [`Policy::names`].
     ///
@@ -409,8 +434,8 @@ impl Policy {
 
     /// The policies of the library, in the order of the constructors above, each of which knows its position.
     /// They are made once, so that two choices of one policy have the same factory.
-    fn built_in() -> &'static [Self; 6] {
-        static BUILT_IN: LazyLock<[Policy; 6]> = LazyLock::new(|| {
+    fn built_in() -> &'static [Self; 7] {
+        static BUILT_IN: LazyLock<[Policy; 7]> = LazyLock::new(|| {
             [
                 Policy::custom("lru", |config| Box::new(Lru::new(config))),
                 Policy::custom("lfu", |config| Box::new(Lfu::new(config))),
@@ -418,6 +443,7 @@ impl Policy {
                 Policy::custom("sieve", |config| Box::new(Sieve::new(config))),
                 Policy::custom("s3_fifo", |config| Box::new(S3Fifo::new(config))),
                 Policy::custom("window_tiny_lfu", |config| Box::new(WindowTinyLfu::new(config))),
+                Policy::custom("cost_aware", |config| Box::new(WindowTinyLfu::cost_aware(config))),
             ]
         });
         &BUILT_IN

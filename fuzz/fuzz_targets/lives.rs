@@ -20,13 +20,14 @@ use larder::test::FakeClock;
 use larder::{Cache, Explanation, Listener, Maintenance, Policy, Removal, RemovalCause};
 use libfuzzer_sys::fuzz_target;
 
-const POLICIES: [fn() -> Policy; 6] = [
+const POLICIES: [fn() -> Policy; 7] = [
     Policy::lru,
     Policy::lfu,
     Policy::fifo,
     Policy::sieve,
     Policy::s3_fifo,
     Policy::window_tiny_lfu,
+    Policy::cost_aware,
 ];
 const TAGS: [&str; 3] = ["a", "b", "c"];
 /// Few, so that they collide.

@@ -37,6 +37,7 @@ enum PolicyKind {
     Sieve,
     S3Fifo,
     WindowTinyLfu,
+    CostAware,
 }
 
 impl PolicyKind {
@@ -48,6 +49,7 @@ impl PolicyKind {
             Self::Sieve => Policy::sieve(),
             Self::S3Fifo => Policy::s3_fifo(),
             Self::WindowTinyLfu => Policy::window_tiny_lfu(),
+            Self::CostAware => Policy::cost_aware(),
         }
     }
 
@@ -56,7 +58,7 @@ impl PolicyKind {
             Self::Lru => Some(Order::Lru),
             Self::Lfu => Some(Order::Lfu),
             Self::Fifo => Some(Order::Fifo),
-            Self::Sieve | Self::S3Fifo | Self::WindowTinyLfu => None,
+            Self::Sieve | Self::S3Fifo | Self::WindowTinyLfu | Self::CostAware => None,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::options::{Displaced, InsertOptions, Traits};
 use crate::base::cause::RemovalCause;
 use crate::base::error::{Inserted, Rejection};
 use crate::base::hash::KeyHash;
+use crate::base::load_time::LoadTime;
 use crate::base::stats::Counter;
 use crate::buffer::write_buffer::{ChangeKind, Event};
 use crate::engine::fills::OpenFill;
@@ -180,9 +181,11 @@ where
     }
 
     pub(super) fn traits(&self, options: InsertOptions<'_>) -> Result<Traits, Rejection> {
-        let InsertOptions { ttl, tags, is_unevictable } = options;
+        let InsertOptions { ttl, tags, is_unevictable, cost } = options;
         let tags = if tags.is_empty() { None } else { self.hold_tags(tags)? };
-        Ok(Traits { lifetime: ttl.map_or(EntryTtl::Default, EntryTtl::For), tags, is_unevictable })
+        let lifetime = ttl.map_or(EntryTtl::Default, EntryTtl::For);
+        let cost = cost.map_or(LoadTime::default(), LoadTime::of);
+        Ok(Traits { lifetime, tags, is_unevictable, cost })
     }
 
     /// The tags of these names; `None` if there are no names.
@@ -205,7 +208,7 @@ where
         value: V,
         traits: Traits,
     ) -> Owned<K, V> {
-        let Traits { lifetime, tags, is_unevictable } = traits;
+        let Traits { lifetime, tags, is_unevictable, cost } = traits;
         let timing = &self.shared.engine.timing;
         let new = match tags {
             None => match timing.spec(lifetime, hash) {
@@ -217,6 +220,9 @@ where
                 Owned::extended(hash, weight, key, value, spec, Some(tags))
             }
         };
+        if cost != LoadTime::default() {
+            new.set_load_time(cost);
+        }
         self.finish_new(new, hash, is_unevictable)
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 #[cfg(doc)]
 use super::Cache;
+use crate::base::load_time::LoadTime;
 use crate::expiry::EntryTtl;
 use crate::tags::TagSet;
 
@@ -30,12 +31,13 @@ pub struct InsertOptions<'t> {
     pub(super) ttl: Option<Duration>,
     pub(super) tags: &'t [&'t str],
     pub(super) is_unevictable: bool,
+    pub(super) cost: Option<Duration>,
 }
 
 impl<'t> InsertOptions<'t> {
-    /// The options of [`Cache::insert`]: the cache's lifetimes, no tags, evictable.
+    /// The options of [`Cache::insert`]: the cache's lifetimes, no tags, evictable, of unknown cost.
     pub const fn new() -> Self {
-        Self { ttl: None, tags: &[], is_unevictable: false }
+        Self { ttl: None, tags: &[], is_unevictable: false, cost: None }
     }
 
     /// The entry lives for `ttl`, whatever the cache's [time to live](crate::Builder::time_to_live) or
@@ -54,6 +56,18 @@ impl<'t> InsertOptions<'t> {
     /// The entry is never evicted; see [`Cache::insert_unevictable`].
     pub const fn unevictable(mut self) -> Self {
         self.is_unevictable = true;
+        self
+    }
+
+    /// A miss on the key would cost so much: for [`Policy::cost_aware`](crate::Policy::cost_aware), which evicts
+    /// the less costly entries first, and for [`early_refresh`](crate::Builder::early_refresh), in the place
+    /// of the time that the value took to load. A loader's value has that time otherwise; the cost of other
+    /// values is unknown, and 0 means so too. It is stored to an eighth.
+    ///
+    /// Costs are compared with each other, so another quantity than time may stand for them, if all values have
+    /// it: a price, for instance, at a nanosecond for each unit of it.
+    pub const fn cost(mut self, cost: Duration) -> Self {
+        self.cost = Some(cost);
         self
     }
 }
@@ -139,11 +153,13 @@ pub(super) struct Traits {
     pub(super) lifetime: EntryTtl,
     pub(super) tags: Option<TagSet>,
     pub(super) is_unevictable: bool,
+    /// Zero if it is unknown.
+    pub(super) cost: LoadTime,
 }
 
 impl From<EntryTtl> for Traits {
     #[inline]
     fn from(lifetime: EntryTtl) -> Self {
-        Self { lifetime, tags: None, is_unevictable: false }
+        Self { lifetime, ..Self::default() }
     }
 }

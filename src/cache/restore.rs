@@ -202,7 +202,7 @@ where
         let weight = self.weigh(&key, &value, hash).map_err(|rejection| (rejection, hash))?;
         let lifetime = restored.ttl.map_or(EntryTtl::Default, EntryTtl::For);
         let tags = self.hold_tags(tags).map_err(|rejection| (rejection, hash))?;
-        let traits = Traits { lifetime, tags, is_unevictable: false };
+        let traits = Traits { lifetime, tags, ..Traits::default() };
         let entry = self.make(hash, weight.units, key, value, traits);
         if let Some(word) = restored.word {
             entry.set_restored(restored.frequency, word);

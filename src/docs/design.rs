@@ -131,6 +131,14 @@
 //! New keys cannot be locked out for long: counters are halved after twenty increments for each entry, an
 //! unused entry leaves the main part when the policy examines it, and hashes are seeded.
 //!
+//! **Costs.** [`Policy::cost_aware`](crate::Policy::cost_aware) is the default policy with other comparisons: what
+//! counts is not how often an entry was used, but that times what a miss costs, divided by the weight, as in
+//! GreedyDual-Size-Frequency (Cherkasova 1998). Its counts age by the sketch's halvings, so it needs no priorities that
+//! rise with each eviction, and no order by them. The victim is the one of eight entries at the tail of probation that
+//! is worth least, and a lead that one use would undo still decides only by the test of LIRS, of times that
+//! are weighted by what a use is worth. Costs stand in the byte of an entry's metadata that has the time of its
+//! load. Costs that decide in the miniatures too did not help, nor did a victim among four or sixteen.
+//!
 //! **Recording.** Policies of the CLOCK family need a mark or a small counter in the entry. The counter
 //! of a hot entry is soon saturated, and then its hits write nothing. Policies that need the order of
 //! accesses are fed through lossy striped buffers, with at most one record for an entry between two runs

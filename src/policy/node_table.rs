@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 use super::sketch::spread;
 use super::{NodeId, Nodes};
+use crate::base::load_time::LoadTime;
 
 /// No node: the end of a chain.
 const NONE: u32 = u32::MAX;
@@ -32,6 +33,7 @@ struct TableNode {
     next: u32,
     frequency: Cell<u8>,
     is_held: bool,
+    cost: LoadTime,
 }
 
 /// The id of the node at an index.
@@ -88,7 +90,7 @@ impl<const IS_CHECKED: bool> NodeTable<IS_CHECKED> {
     }
 
     /// Adds a node for a hash that has none.
-    pub(super) fn add(&mut self, hash: u64, weight: u32) -> NodeId {
+    pub(super) fn add(&mut self, hash: u64, weight: u32, cost: LoadTime) -> NodeId {
         self.weight += u64::from(weight);
         let new = TableNode {
             hash,
@@ -97,6 +99,7 @@ impl<const IS_CHECKED: bool> NodeTable<IS_CHECKED> {
             next: NONE,
             frequency: Cell::new(0),
             is_held: true,
+            cost,
         };
         if let Some(id) = self.free.pop() {
             self.nodes[id.index()] = new;
@@ -138,6 +141,10 @@ impl<const IS_CHECKED: bool> NodeTable<IS_CHECKED> {
         self.weight -= u64::from(node.weight);
         self.weight += u64::from(weight);
         node.weight = weight;
+    }
+
+    pub(super) fn set_cost(&mut self, id: NodeId, cost: LoadTime) {
+        self.nodes[id.index()].cost = cost;
     }
 
     /// Raises the counter of a node, but not beyond `max`.
@@ -194,6 +201,11 @@ impl<const IS_CHECKED: bool> Nodes for NodeTable<IS_CHECKED> {
     }
 
     #[inline]
+    fn cost_ns(&self, id: NodeId) -> u64 {
+        self.expect(id).cost.to_ns()
+    }
+
+    #[inline]
     fn frequency(&self, id: NodeId) -> u8 {
         self.expect(id).frequency.get()
     }
@@ -233,7 +245,7 @@ mod tests {
                 assert_eq!((table.take(id), table.take(id)), (Some(hash), None));
             } else {
                 assert_eq!(table.find(hash), None);
-                map.insert(hash, table.add(hash, 3));
+                map.insert(hash, table.add(hash, 3, LoadTime::default()));
             }
             assert_eq!((table.len(), table.total_weight()), (map.len(), 3 * map.len() as u64));
         }
@@ -246,7 +258,7 @@ mod tests {
     #[should_panic(expected = "does not hold")]
     fn a_policy_that_asks_about_a_node_that_has_left_is_noticed() {
         let mut table = NodeTable::<true>::default();
-        let id = table.add(1, 1);
+        let id = table.add(1, 1, LoadTime::default());
         table.take(id);
         let _ = table.hash(id);
     }

@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::time::Duration;
 
 use super::node_table::NodeTable;
 use super::{Accesses, EvictionPolicy, NodeId, Nodes, Policy, PolicyConfig, Room, Sample, Segment};
 use crate::base::error::{BuildError, Inserted, Rejection};
+use crate::base::load_time::LoadTime;
 
 /// A cache of keys, each identified by its hash, in the order of one policy.
 ///
@@ -85,9 +87,15 @@ impl Simulator {
     /// Looks the key up and inserts it on a miss, as read-through does. Returns whether it was a hit.
     #[inline]
     pub fn request(&mut self, hash: u64, weight: u32) -> bool {
+        self.request_costing(hash, weight, Duration::ZERO)
+    }
+
+    /// As [`request`](Self::request), for a key whose value takes `cost` to load, which is 0 if it is unknown.
+    #[inline]
+    pub fn request_costing(&mut self, hash: u64, weight: u32, cost: Duration) -> bool {
         let is_hit = self.get(hash);
         if !is_hit {
-            let _ = self.insert(hash, weight);
+            let _ = self.insert_costing(hash, weight, cost);
         }
         is_hit
     }
@@ -124,6 +132,11 @@ impl Simulator {
     /// A key that is heavier than the bound on weight is not stored, and removed if it was there; see
     /// [`Rejection::TooHeavy`].
     pub fn insert(&mut self, hash: u64, weight: u32) -> Inserted {
+        self.insert_costing(hash, weight, Duration::ZERO)
+    }
+
+    /// As [`insert`](Self::insert), with what a miss on the key costs: see [`Nodes::cost_ns`].
+    pub fn insert_costing(&mut self, hash: u64, weight: u32, cost: Duration) -> Inserted {
         if u64::from(weight) > self.max_weight {
             self.remove(hash);
             let (weight, limit) = (u64::from(weight), self.max_weight);
@@ -131,11 +144,11 @@ impl Simulator {
         }
         let (outcome, spared) = match self.nodes.find(hash) {
             Some(id) => {
-                self.update(id, weight);
+                self.update(id, weight, LoadTime::of(cost));
                 (Inserted::Replaced, Some(id))
             }
             None => {
-                self.add(hash, weight);
+                self.add(hash, weight, LoadTime::of(cost));
                 (Inserted::Added, None)
             }
         };
@@ -215,7 +228,7 @@ impl Simulator {
         self.nodes.bytes()
     }
 
-    fn add(&mut self, hash: u64, weight: u32) {
+    fn add(&mut self, hash: u64, weight: u32, cost: LoadTime) {
         let lacks_room = |simulator: &Self| {
             !simulator.is_empty()
                 && (simulator.len() >= simulator.max_entries
@@ -224,13 +237,14 @@ impl Simulator {
         if self.room == Room::BeforeInsert {
             while lacks_room(self) && self.evict() {}
         }
-        let id = self.nodes.add(hash, weight);
+        let id = self.nodes.add(hash, weight, cost);
         self.policy.on_insert(id, &self.nodes);
     }
 
-    fn update(&mut self, id: NodeId, weight: u32) {
+    fn update(&mut self, id: NodeId, weight: u32, cost: LoadTime) {
         let old_weight = self.nodes.weight(id);
         self.nodes.set_weight(id, weight);
+        self.nodes.set_cost(id, cost);
         match self.accesses {
             Accesses::Counter { max } => self.nodes.raise_frequency(id, max),
             Accesses::Mark { .. } => self.nodes.set_frequency(id, 1),

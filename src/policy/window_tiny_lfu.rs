@@ -56,6 +56,14 @@ impl WindowTinyLfu {
         Self { segments: Segments::new(budget), mirrors: Mirrors::new(budget) }
     }
 
+    /// An instance that weighs what the misses cost.
+    #[must_use]
+    pub fn cost_aware(config: &PolicyConfig) -> Self {
+        let mut policy = Self::new(config);
+        policy.segments.weigh_costs();
+        policy
+    }
+
     /// Plays an access in the mirrors if the key is in their sample.
     #[inline]
     fn mirror<N: Nodes + ?Sized>(&mut self, id: NodeId, hash: u64, nodes: &N) {
@@ -124,6 +132,10 @@ impl EvictionPolicy for WindowTinyLfu {
 
     fn room(&self) -> Room {
         Room::AfterInsert
+    }
+
+    fn weighs_costs(&self) -> bool {
+        self.segments.weighs_costs()
     }
 
     fn on_insert(&mut self, id: NodeId, nodes: &dyn Nodes) {

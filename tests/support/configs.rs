@@ -31,13 +31,14 @@ pub(crate) struct NamedPolicy {
     pub(crate) order: Option<Order>,
 }
 
-pub(crate) const POLICIES: [NamedPolicy; 6] = [
+pub(crate) const POLICIES: [NamedPolicy; 7] = [
     NamedPolicy { name: "lru", make: Policy::lru, order: Some(Order::Lru) },
     NamedPolicy { name: "lfu", make: Policy::lfu, order: Some(Order::Lfu) },
     NamedPolicy { name: "fifo", make: Policy::fifo, order: Some(Order::Fifo) },
     NamedPolicy { name: "sieve", make: Policy::sieve, order: None },
     NamedPolicy { name: "s3_fifo", make: Policy::s3_fifo, order: None },
     NamedPolicy { name: "window_tiny_lfu", make: Policy::window_tiny_lfu, order: None },
+    NamedPolicy { name: "cost_aware", make: Policy::cost_aware, order: None },
 ];
 
 pub(crate) fn policy_of(order: Order) -> Policy {

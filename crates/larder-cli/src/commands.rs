@@ -16,9 +16,9 @@ use crate::plot::{self, Panel, miss_ratio_curves};
 use crate::replay::{ReplayOptions, check, replay};
 use crate::report::{
     Replay, ReplayReport, Rows, SimulateReport, Simulation, TraceInfo, TraceReplay,
-    TraceSimulation, csv, info_table, replay_table, simulation_table, summary_table,
+    TraceSimulation, csv, info_table, replay_table, simulation_table, summary_table, waiting_table,
 };
-use crate::simulate::{SimPolicy, SimulateOptions, simulate};
+use crate::simulate::{SimPolicy, SimulateOptions, cost_of_all, simulate};
 use crate::snapshot;
 use crate::top;
 use crate::trace::Input;
@@ -160,6 +160,9 @@ fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandErr
         if output == OutputFormat::Table {
             let table = simulation_table(&simulated.simulations);
             print(&format!("{}\n{table}\n", simulated.trace.headline()))?;
+            if let Some(table) = waiting_table(&simulated.simulations) {
+                print(&format!("{table}\n"))?;
+            }
         }
         report.traces.push(simulated);
         Ok(())
@@ -197,10 +200,10 @@ fn simulate_trace(
     progress.finish_and_clear();
     let sizes = trace.sizes_bytes.iter().flatten();
     let bytes: u64 = sizes.map(|&size_bytes| u64::from(size_bytes)).sum();
-    let simulations = cells
-        .iter()
-        .map(|cell| Simulation::of(cell, options.weights, footprint, info.requests, bytes))
-        .collect();
+    let cost_of_all = options.costs.map(|costs| cost_of_all(trace, costs, options.seed));
+    let of =
+        |cell| Simulation::of(cell, options.weights, footprint, info.requests, bytes, cost_of_all);
+    let simulations = cells.iter().map(of).collect();
     Ok(TraceSimulation { trace: info, simulations })
 }
 

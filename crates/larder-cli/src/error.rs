@@ -21,6 +21,8 @@ pub(crate) enum ReplayError {
     Build { policy: String, source: BuildError },
     #[error("--weights size needs sizes, and {file} has none; see --size-column")]
     NoSizes { file: String },
+    #[error("--costs by-size needs sizes, and {file} has none; see --size-column")]
+    NoSizesForCosts { file: String },
     #[error("unknown policy `{given}`; known are {known}")]
     UnknownPolicy { given: String, known: String },
     #[error("{policy} is defined for entries of one weight; leave it or --weights size out")]

@@ -23,6 +23,8 @@ mod plot;
 mod simulate;
 // The optimum and published policies, for comparison.
 mod reference;
+// What misses cost.
+mod costs;
 // A trace through one shared cache, from several threads.
 mod replay;
 // Capacities as the user gives them, and what they count.

@@ -19,6 +19,6 @@ mod table;
 pub(crate) use self::csv::{Rows, csv};
 pub(crate) use self::replay::{Replay, ReplayReport, TraceReplay, replay_table};
 pub(crate) use self::simulation::{
-    SimulateReport, Simulation, TraceSimulation, simulation_table, summary_table,
+    SimulateReport, Simulation, TraceSimulation, simulation_table, summary_table, waiting_table,
 };
 pub(crate) use self::trace_info::{TraceInfo, info_table};

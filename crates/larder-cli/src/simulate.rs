@@ -22,6 +22,7 @@ use larder::Policy;
 use larder::policy::{PolicyConfig, Simulator};
 
 use crate::capacity::Weights;
+use crate::costs::Costs;
 use crate::error::ReplayError;
 use crate::reference::{OPTIMUM, Optimum, Published, ReferencePolicy, hits_at_most};
 use crate::trace::{Lifetimes, Trace};
@@ -117,6 +118,8 @@ pub(crate) struct SimulateOptions {
     /// How many seeds there are, one after the other. A policy of the library is simulated with each of them,
     /// and the hits of a cell are the mean.
     pub(crate) seeds: u16,
+    /// What misses cost, if it counts.
+    pub(crate) costs: Option<Costs>,
 }
 
 impl SimulateOptions {
@@ -137,6 +140,8 @@ pub(crate) struct Cell {
     /// The bytes of the requests that hit, if the trace has sizes; `None` for bounds, which do not
     /// determine which requests hit.
     pub(crate) hit_bytes: Option<u64>,
+    /// The costs of all misses together, if they have costs; `None` for bounds.
+    pub(crate) waited: Option<Duration>,
     pub(crate) elapsed: Duration,
 }
 
@@ -150,6 +155,9 @@ pub(crate) fn simulate(
     progress: &ProgressBar,
 ) -> Result<Vec<Cell>, ReplayError> {
     policies.iter().try_for_each(|policy| policy.check(options.weights))?;
+    if let Some(costs) = options.costs {
+        costs.check(trace)?;
+    }
     let wants_optimum = policies.iter().any(|policy| matches!(policy, SimPolicy::Optimum));
     let grid = Grid {
         trace,
@@ -191,17 +199,15 @@ struct Grid<'a> {
 impl Grid<'_> {
     fn run_cell(&self, policy: &SimPolicy, capacity: u64) -> Result<Cell, ReplayError> {
         let started = Instant::now();
-        let (hits, hit_bytes) = match policy {
+        let Outcome { hits, hit_bytes, waited } = match policy {
             SimPolicy::Library(policy) => {
                 let seeds = u64::from(self.options.seeds.max(1));
-                let (mut hits, mut hit_bytes) = (0, None);
+                let mut all = Outcome::default();
                 for number in 0..seeds {
                     let seed = self.options.seed.wrapping_add(number);
-                    let (some, bytes) = self.run_library(policy, capacity, seed)?;
-                    hits += some;
-                    hit_bytes = bytes.map(|bytes| bytes + hit_bytes.unwrap_or(0));
+                    all = all.plus(self.run_library(policy, capacity, seed)?);
                 }
-                (hits / seeds, hit_bytes.map(|bytes| bytes / seeds))
+                all.mean_of(u32::from(self.options.seeds.max(1)))
             }
             SimPolicy::Published(published) => {
                 let mut cache: Box<dyn ReferencePolicy> = published.build(self.trace, capacity);
@@ -228,7 +234,7 @@ impl Grid<'_> {
                     }
                 };
                 self.progress.inc(self.trace.requests.len() as u64);
-                (hits, None)
+                Outcome { hits, ..Outcome::default() }
             }
         };
         Ok(Cell {
@@ -237,6 +243,7 @@ impl Grid<'_> {
             capacity,
             hits,
             hit_bytes,
+            waited,
             elapsed: started.elapsed() / u32::from(self.options.runs(policy)),
         })
     }
@@ -247,7 +254,7 @@ impl Grid<'_> {
         policy: &Policy,
         capacity: u64,
         seed: u64,
-    ) -> Result<(u64, Option<u64>), ReplayError> {
+    ) -> Result<Outcome, ReplayError> {
         let config = match self.options.weights {
             Weights::Entries => {
                 PolicyConfig::new(Some(usize::try_from(capacity).unwrap_or(usize::MAX)), None)
@@ -257,14 +264,17 @@ impl Grid<'_> {
         let mut cache = Simulator::new(policy, config)
             .map_err(|source| ReplayError::Build { policy: policy.name().to_owned(), source })?;
         Ok(match &self.trace.lifetimes {
-            None => self.run(|_, key, weight| cache.request(hash(key, seed), weight)),
+            None => self.run(|at, key, weight| {
+                cache.request_costing(hash(key, seed), weight, self.cost(at, key))
+            }),
             Some(lifetimes) => {
                 let mut deadlines = Deadlines::new(lifetimes, self.trace.distinct_keys);
                 self.run(|at, key, weight| {
                     deadlines.due(at, |key| {
                         cache.remove(hash(key, seed));
                     });
-                    let is_hit = cache.request(hash(key, seed), weight);
+                    let cost = self.cost(at, key);
+                    let is_hit = cache.request_costing(hash(key, seed), weight, cost);
                     if !is_hit {
                         deadlines.set(at, key);
                     }
@@ -274,10 +284,10 @@ impl Grid<'_> {
         })
     }
 
-    /// Runs all requests in order; returns the hits and, if there are sizes, their bytes.
-    fn run(&self, mut request: impl FnMut(usize, u32, u32) -> bool) -> (u64, Option<u64>) {
+    /// Runs all requests in order.
+    fn run(&self, mut request: impl FnMut(usize, u32, u32) -> bool) -> Outcome {
         let Trace { requests, sizes_bytes, .. } = self.trace;
-        let (mut hits, mut hit_bytes) = (0, 0);
+        let (mut hits, mut hit_bytes, mut waited) = (0, 0, Duration::ZERO);
         for (part, keys) in requests.chunks(PROGRESS_REQUESTS).enumerate() {
             let from = part * PROGRESS_REQUESTS;
             for (at, &key) in keys.iter().enumerate() {
@@ -285,11 +295,24 @@ impl Grid<'_> {
                     hits += 1;
                     hit_bytes +=
                         sizes_bytes.as_ref().map_or(0, |sizes| u64::from(sizes[from + at]));
+                } else {
+                    waited += self.cost(from + at, key);
                 }
             }
             self.progress.inc(keys.len() as u64);
         }
-        (hits, sizes_bytes.as_ref().map(|_| hit_bytes))
+        Outcome {
+            hits,
+            hit_bytes: sizes_bytes.as_ref().map(|_| hit_bytes),
+            waited: self.options.costs.map(|_| waited),
+        }
+    }
+
+    /// What a miss of that request costs; 0 if it does not count.
+    #[inline]
+    fn cost(&self, at: usize, key: u32) -> Duration {
+        let Some(costs) = self.options.costs else { return Duration::ZERO };
+        costs.of(self.trace, at, cost_bits(key, self.options.seed))
     }
 
     /// The weight of the key of that request; as in a replay, it is at least 1.
@@ -300,6 +323,42 @@ impl Grid<'_> {
             _ => 1,
         }
     }
+}
+
+/// What a policy has brought at a capacity.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outcome {
+    hits: u64,
+    hit_bytes: Option<u64>,
+    waited: Option<Duration>,
+}
+
+impl Outcome {
+    fn plus(self, other: Self) -> Self {
+        let bytes = other.hit_bytes.map(|bytes| bytes + self.hit_bytes.unwrap_or(0));
+        let waited = other.waited.map(|waited| waited + self.waited.unwrap_or_default());
+        Self { hits: self.hits + other.hits, hit_bytes: bytes, waited }
+    }
+
+    /// The mean, if this is the sum of so many.
+    fn mean_of(self, number: u32) -> Self {
+        Self {
+            hits: self.hits / u64::from(number),
+            hit_bytes: self.hit_bytes.map(|bytes| bytes / u64::from(number)),
+            waited: self.waited.map(|waited| waited / number),
+        }
+    }
+}
+
+/// What all requests of a trace would cost without a cache.
+pub(crate) fn cost_of_all(trace: &Trace, costs: Costs, seed: u64) -> Duration {
+    let keys = trace.requests.iter().enumerate();
+    keys.map(|(at, &key)| costs.of(trace, at, cost_bits(key, seed))).sum()
+}
+
+/// Random bits that decide what a miss of the key costs, apart from those that its hash has.
+fn cost_bits(key: u32, seed: u64) -> u64 {
+    hash(key, !seed)
 }
 
 /// The deadlines of the entries of a simulated cache, by the time of the trace.
@@ -365,7 +424,7 @@ mod tests {
     use super::*;
 
     const OPTIONS: SimulateOptions =
-        SimulateOptions { threads: 1, weights: Weights::Entries, seed: 1, seeds: 1 };
+        SimulateOptions { threads: 1, weights: Weights::Entries, seed: 1, seeds: 1, costs: None };
 
     fn random_trace(seed: u64, keys: u64, length: usize, has_sizes: bool) -> Trace {
         let mut trace = Trace::random(seed, keys, length);
@@ -500,6 +559,28 @@ mod tests {
         let trace = random_trace(1, 10, 10, true);
         let failure = simulate(&trace, &arc, &[10], &options, &ProgressBar::hidden()).unwrap_err();
         assert!(failure.to_string().contains("ref-arc"), "{failure}");
+    }
+
+    #[test]
+    fn who_knows_the_costs_waits_less_and_all_costs_are_counted() {
+        let trace = random_trace(3, 4_000, 30_000, true);
+        let policies = ["window_tiny_lfu", "cost_aware", "ref-lru", "opt"]
+            .map(|name| SimPolicy::named(name).unwrap());
+        let run = |costs, weights| {
+            let options = SimulateOptions { costs, weights, ..OPTIONS };
+            let of_all = costs.map(|costs| cost_of_all(&trace, costs, options.seed));
+            (cells(&trace, &policies, &[400], &options), of_all)
+        };
+        let (heavy, of_all) = run(Some(Costs::Heavy), Weights::Entries);
+        let waited = |at: usize| heavy[at].waited.unwrap().as_secs_f64();
+        assert!(waited(1) < 0.9 * waited(0), "{} instead of {}", waited(1), waited(0));
+        assert!(waited(0) < waited(2) && waited(2) < of_all.unwrap().as_secs_f64());
+        assert_eq!(heavy[3].waited, None);
+        let (uniform, _) = run(Some(Costs::Uniform), Weights::Entries);
+        assert!(uniform[0].hits.abs_diff(uniform[1].hits) < 300, "one in a hundred requests");
+        let (by_size, _) = run(Some(Costs::BySize), Weights::Bytes);
+        assert!(by_size.iter().take(3).all(|cell| cell.waited > Some(Duration::ZERO)));
+        assert_eq!(run(None, Weights::Entries).0[1].waited, None);
     }
 
     #[test]

@@ -63,7 +63,8 @@ const NAMES: &str = "`capacity`, `ttl`, `time_to_idle`, `jitter`, `policy`, `nam
     `key`, `key_type`, `value_type`, `cache`, `result`, `option`, `map_error`, `helpers`, `in_impl` and `crate`";
 
 /// The policies that have a constructor of their own.
-const POLICIES: [&str; 6] = ["lru", "lfu", "fifo", "sieve", "s3_fifo", "window_tiny_lfu"];
+const POLICIES: [&str; 7] =
+    ["lru", "lfu", "fifo", "sieve", "s3_fifo", "window_tiny_lfu", "cost_aware"];
 
 impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> Result<Self> {

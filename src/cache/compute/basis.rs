@@ -8,6 +8,7 @@ use super::{Cache, Computation};
 use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
 use crate::base::hash::KeyHash;
+use crate::base::load_time::LoadTime;
 use crate::base::stats::Counter;
 use crate::buffer::write_buffer::Event;
 use crate::cache::expire::Answer;
@@ -26,6 +27,8 @@ pub(super) struct Basis<K> {
     pub(super) keeps_lifetime: bool,
     pub(super) tags: Option<TagSet>,
     pub(super) is_unevictable: bool,
+    /// Zero if it is unknown.
+    pub(super) cost: LoadTime,
 }
 
 /// An entry, and whether it is valid.
@@ -75,6 +78,11 @@ where
             tags: tags.map_or_else(own_tags, |names| self.hold_tags(names).ok().flatten()),
             is_unevictable: is_unevictable
                 || valid.is_some_and(|(old, _)| old.meta().is_unevictable()),
+            // The value that was computed is lost with the entry: a miss loads what it was computed from.
+            cost: match valid {
+                Some((old, _)) if self.shared.settings.weighs_costs => old.meta().load_time(),
+                _ => LoadTime::default(),
+            },
         }
     }
 
@@ -87,13 +95,15 @@ where
         value: V,
         basis: Basis<K>,
     ) -> (Owned<K, V>, Option<EntryTtl>) {
-        let Basis { key, lifetime, keeps_lifetime, tags, is_unevictable } = basis;
+        let Basis { key, lifetime, keeps_lifetime, tags, is_unevictable, cost } = basis;
         if keeps_lifetime {
             let spec = self.shared.engine.timing.spec_always(EntryTtl::Default, hash);
             let pair = (key, value);
-            (self.make_extended(hash, weight, pair, Some(spec), tags, is_unevictable), None)
+            let new = self.make_extended(hash, weight, pair, Some(spec), tags, is_unevictable);
+            new.set_load_time(cost);
+            (new, None)
         } else {
-            let traits = Traits { lifetime, tags, is_unevictable };
+            let traits = Traits { lifetime, tags, is_unevictable, cost };
             (self.make(hash, weight, key, value, traits), Some(lifetime))
         }
     }

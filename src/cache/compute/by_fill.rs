@@ -71,11 +71,11 @@ where
     where
         K: Clone,
     {
-        let Traits { lifetime, tags, is_unevictable } = traits;
+        let Traits { lifetime, tags, is_unevictable, cost } = traits;
         let options = UpdateOptions::new();
         let wanted = Computation { key: &key, hash: open.hash, owned: || key.clone(), options };
         let basis =
-            Basis { key: key.clone(), lifetime, keeps_lifetime: false, tags, is_unevictable };
+            Basis { key: key.clone(), lifetime, keeps_lifetime: false, tags, is_unevictable, cost };
         self.conclude(open, Expected::Anything, Step::Put(value, basis), &wanted, see)
     }
 

@@ -52,7 +52,8 @@ where
     {
         leader.keep_running();
         let hash = leader.fill().hash;
-        let load_time = self.count_load(hash, started_ns, loaded.is_err());
+        let measured = self.count_load(hash, started_ns, loaded.is_err());
+        let load_time = options.cost.filter(|cost| !cost.is_zero()).unwrap_or(measured);
         let settings = load.map(Load::take_settings).unwrap_or_default();
         let mut kept = KeptTraits::default();
         let value = match loaded {
@@ -268,7 +269,7 @@ where
         };
         let lifetime = traits.lifetime;
         let new = self.make(hash, weight.units, key, value, traits);
-        if self.may_use_stale() {
+        if self.needs_load_times() {
             Self::note_load_time(&new, load_time);
         }
         let _loan = self.borrow_for(&new, weight, hash);
@@ -410,12 +411,17 @@ where
         self.shared.settings.refresh_rule.is_some() || self.shared.engine.timing.grace.is_some()
     }
 
+    /// Whether it matters later how long a value took to load: for its early refresh, or for its eviction.
+    fn needs_load_times(&self) -> bool {
+        self.may_use_stale() || self.shared.settings.weighs_costs
+    }
+
     /// The time of the cache, for the beginning and the end of a load: as a cheap reading of the clock has it, if
     /// a few milliseconds do not matter. Over many loads, the sum of the times between two such readings comes
     /// out right.
     pub(super) fn load_clock_ns(&self) -> u64 {
         let time = &self.shared.engine.timing.time;
-        let needs_exact = self.shared.engine.load_times.is_some() || self.may_use_stale();
+        let needs_exact = self.shared.engine.load_times.is_some() || self.needs_load_times();
         if needs_exact || self.load_timeout() < EXACT_LOAD_TIMEOUT {
             return time.now_ns();
         }

@@ -43,6 +43,7 @@
 //! | policy | good for | not for |
 //! |---|---|---|
 //! | [`window_tiny_lfu`](crate::Policy::window_tiny_lfu), the default | nearly everything: it follows recency, frequency and loops | the highest rates of insertion |
+//! | [`cost_aware`](crate::Policy::cost_aware) | values whose loads take very different times: it saves waiting, not misses | values that are not loaded, unless each is given its cost |
 //! | [`s3_fifo`](crate::Policy::s3_fifo) | skewed popularity with many keys that are asked for once | loops larger than the cache |
 //! | [`sieve`](crate::Policy::sieve) | the same, with the cheapest insertions | shifts of what is popular |
 //! | [`lru`](crate::Policy::lru) | recency, small working sets | scans, loops |

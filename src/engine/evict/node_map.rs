@@ -198,6 +198,11 @@ impl Nodes for NodeMap {
     }
 
     #[inline]
+    fn cost_ns(&self, id: NodeId) -> u64 {
+        self.expect(id).meta().load_time().to_ns()
+    }
+
+    #[inline]
     fn frequency(&self, id: NodeId) -> u8 {
         self.expect(id).frequency()
     }

@@ -135,7 +135,8 @@ fn restored(policy: &Policy, config: PolicyConfig, old: &Simulator) -> Simulator
     assert!(named.len() == old.len() || named.is_empty(), "each node is named once, or none is");
     for (old_id, word) in named {
         let (hash, weight) = (old.nodes.hash(old_id), old.nodes.weight(old_id));
-        let id = new.nodes.add(hash, weight);
+        let cost = LoadTime::of(Duration::from_nanos(old.nodes.cost_ns(old_id)));
+        let id = new.nodes.add(hash, weight, cost);
         new.nodes.set_frequency(id, old.nodes.frequency(old_id));
         new.policy.on_restore(id, word, &new.nodes);
     }
@@ -153,13 +154,15 @@ fn play(policy: &Policy, run: &GoldenRun) -> (u64, u64) {
             let key = key_at(step, run, &mut state);
             let hash = hash_of(key);
             let weight = (key % 7 + if key.is_multiple_of(41) { 60 } else { 0 }) as u32;
+            // Some costs are unknown, and few are high. Only `cost_aware` asks for them.
+            let cost = Duration::from_micros((key % 11).pow(4));
             match random(&mut state) % 64 {
                 0 => digest.add(u64::from(simulator.remove(hash))),
                 1 | 2 => {
-                    let _ = simulator.insert(hash, weight + (step % 5) as u32);
+                    let _ = simulator.insert_costing(hash, weight + (step % 5) as u32, cost);
                 }
                 _ => {
-                    let is_hit = simulator.request(hash, weight);
+                    let is_hit = simulator.request_costing(hash, weight, cost);
                     hits += u64::from(is_hit);
                     digest.add(u64::from(is_hit));
                 }
@@ -293,6 +296,21 @@ mod goldens {
             (1812, 0x4bdb8b33261b1e8a),
             (5604, 0x4889ea0cd23df4b8),
             (5669, 0x00446dd8e121a376),
+        ]);
+    }
+    #[test]
+    fn cost_aware() {
+        assert_golden(&Policy::cost_aware(), [
+            (60, 0xa37b0778128cb320),
+            (531, 0x7dc9f96235b2d3f6),
+            (1603, 0x41b899f194e0b430),
+            (1831, 0x8dccf2f8c052739a),
+            (3233, 0x664fb43c9e360665),
+            (1299, 0xbdaf5cc1663517e9),
+            (2275, 0x7b0922dc8ddeca13),
+            (1850, 0x0c7a31060a2a9381),
+            (4983, 0xbd8f38307ded1f69),
+            (5304, 0x0c8d98feb1b7f2fc),
         ]);
     }
 }

@@ -18,8 +18,10 @@ use super::word::{MissClock, NodeWord, SEGMENTS, SegmentId, TICK_MASK, UNKNOWN};
 mod reports;
 mod duel;
 mod victims;
+mod worth;
 
 use duel::Defender;
+use worth::Costs;
 
 /// The ticks in which new keys cost as much as the whole budget.
 pub(super) const TICKS: u64 = 32;
@@ -101,6 +103,8 @@ pub(super) struct Segments {
     targets: Targets,
     /// The node that must not leave while others leave because of its update.
     spared: Option<NodeId>,
+    /// What is known about the costs of misses, if they count.
+    costs: Option<Costs>,
 }
 
 /// How many evictions the ghost of a policy with so many entries remembers.
@@ -129,6 +133,7 @@ impl Segments {
             defender: None,
             chance: 0,
             spared: None,
+            costs: None,
         };
         segments.set_targets();
         segments
@@ -188,6 +193,9 @@ impl Segments {
     #[inline]
     pub(super) fn insert<N: Nodes + ?Sized>(&mut self, id: NodeId, hash: u64, nodes: &N) {
         self.newest = Some(id);
+        if self.costs.is_some() {
+            self.note_cost(id, nodes);
+        }
         if let Some(leaving) = self.leaving.take() {
             // No eviction has followed.
             self.change_segment(leaving, SegmentId::Probation, nodes);

@@ -8,7 +8,8 @@ use crate::args::output::ResultArgs;
 use crate::args::run::{MAX_THREADS, RunArgs};
 use crate::replay::ReplayOptions;
 
-const POLICIES: [&str; 6] = ["lru", "lfu", "fifo", "sieve", "s3_fifo", "window_tiny_lfu"];
+const POLICIES: [&str; 7] =
+    ["lru", "lfu", "fifo", "sieve", "s3_fifo", "window_tiny_lfu", "cost_aware"];
 
 /// How to replay and what to show.
 #[derive(Debug, Args)]

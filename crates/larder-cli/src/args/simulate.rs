@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum, value_parser};
 use crate::args::generate::{GeneratorArgs, PatternArg};
 use crate::args::output::ResultArgs;
 use crate::args::run::{MAX_THREADS, RunArgs};
+use crate::costs::Costs;
 use crate::generate::Pattern;
 use crate::simulate::SimulateOptions;
 
@@ -38,6 +39,10 @@ pub(crate) struct SimulateArgs {
         value_parser = value_parser!(u16).range(1..=i64::from(MAX_SEEDS))
     )]
     seeds: u16,
+    /// How long the values of the keys take to load, from --seed; shows how long callers wait for misses with
+    /// each policy. Of the policies, only cost_aware knows the costs
+    #[arg(long, value_enum, value_name = "DISTRIBUTION")]
+    costs: Option<Costs>,
     /// Generate traces of these patterns and simulate them too, separated by commas
     #[arg(long, value_enum, value_name = "PATTERNS", value_delimiter = ',')]
     generate: Vec<PatternArg>,
@@ -55,6 +60,7 @@ impl SimulateArgs {
             weights: self.run.weights(),
             seed: self.generated.seed,
             seeds: self.seeds,
+            costs: self.costs,
         }
     }
 

@@ -61,6 +61,8 @@ impl Rows for SimulateReport {
         "hits",
         "hit_ratio",
         "byte_hit_ratio",
+        "waiting_seconds",
+        "waiting_share",
         "elapsed_seconds",
         "requests_per_second",
     ];

@@ -1,5 +1,7 @@
 //! Reports on simulations.
 
+use std::time::Duration;
+
 use comfy_table::Table;
 use indicatif::HumanCount;
 use serde::Serialize;
@@ -42,6 +44,10 @@ pub(crate) struct Simulation {
     pub(crate) hit_ratio: f64,
     /// The bytes of hits divided by the bytes of requests; `null` without sizes and for bounds.
     pub(crate) byte_hit_ratio: Option<f64>,
+    /// How long callers wait for misses; `null` without `--costs` and for bounds.
+    pub(crate) waiting_seconds: Option<f64>,
+    /// The same, divided by what all requests would cost without a cache.
+    pub(crate) waiting_share: Option<f64>,
     pub(crate) elapsed_seconds: f64,
     /// On the one thread that ran the simulation.
     pub(crate) requests_per_second: f64,
@@ -91,15 +97,19 @@ impl TraceSimulation {
 }
 
 impl Simulation {
-    /// `footprint` is the weight of all keys together, in the unit of the capacity.
+    /// `footprint` is the weight of all keys together, in the unit of the capacity; `bytes` are those of all
+    /// requests, and `cost_of_all` is what these would cost without a cache.
     pub(crate) fn of(
         cell: &Cell,
         weights: Weights,
         footprint: u64,
         requests: u64,
         bytes: u64,
+        cost_of_all: Option<Duration>,
     ) -> Self {
         let elapsed_seconds = cell.elapsed.as_secs_f64();
+        let waiting_seconds = cell.waited.map(|waited| waited.as_secs_f64());
+        let seconds_of_all = cost_of_all.map(|all| all.as_secs_f64().max(1e-9));
         Simulation {
             policy: cell.policy.clone(),
             kind: cell.kind,
@@ -108,6 +118,8 @@ impl Simulation {
             hits: cell.hits,
             hit_ratio: cell.hits as f64 / requests as f64,
             byte_hit_ratio: cell.hit_bytes.map(|hit| hit as f64 / bytes.max(1) as f64),
+            waiting_seconds,
+            waiting_share: waiting_seconds.zip(seconds_of_all).map(|(waited, all)| waited / all),
             elapsed_seconds,
             requests_per_second: requests as f64 / elapsed_seconds.max(1e-9),
         }
@@ -158,6 +170,42 @@ pub(crate) fn simulation_table(simulations: &[Simulation]) -> Table {
     align_numbers(table)
 }
 
+/// A table with a row per policy and a column per capacity: the time that callers wait for misses, as a share of
+/// what they would wait without a cache. `None` if misses have no costs.
+pub(crate) fn waiting_table(simulations: &[Simulation]) -> Option<Table> {
+    let with_costs = || simulations.iter().filter(|cell| cell.waiting_share.is_some());
+    let (mut policies, mut capacities) = (Vec::new(), Vec::new());
+    let mut header = vec!["waiting".to_owned()];
+    for cell in with_costs() {
+        if !policies.contains(&cell.policy.as_str()) {
+            policies.push(&cell.policy);
+        }
+        if !capacities.contains(&cell.capacity.absolute()) {
+            capacities.push(cell.capacity.absolute());
+            header.push(format!("{}  ", cell.capacity.human()));
+        }
+    }
+    if policies.is_empty() {
+        return None;
+    }
+    let mut table = table(&header.iter().map(String::as_str).collect::<Vec<_>>());
+    for policy in policies {
+        let share = |capacity: u64, policy: &str| {
+            let mut own = with_costs().filter(|cell| cell.policy == policy);
+            own.find(|cell| cell.capacity.absolute() == capacity)?.waiting_share
+        };
+        let cells = capacities.iter().map(|&capacity| {
+            let all = with_costs().filter(|cell| cell.capacity.absolute() == capacity);
+            let least = all.filter_map(|cell| cell.waiting_share).reduce(f64::min);
+            let own = share(capacity, policy);
+            let mark = if own == least { '*' } else { ' ' };
+            own.map_or_else(|| "-  ".to_owned(), |own| format!("{:.2} {mark}", 100.0 * own))
+        });
+        table.add_row(std::iter::once(policy.to_owned()).chain(cells));
+    }
+    Some(align_numbers(table))
+}
+
 /// A table with a row per policy: its mean over all traces and capacities, and the cell in which it is furthest
 /// behind the best of the other policies. `None` if each policy has only one cell.
 pub(crate) fn summary_table(traces: &[TraceSimulation]) -> Option<Table> {
@@ -206,13 +254,15 @@ pub(crate) fn summary_table(traces: &[TraceSimulation]) -> Option<Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn cell(policy: &str, kind: PolicyKind, capacity: u64, hits: u64) -> Simulation {
         let policy = policy.to_owned();
         let elapsed = Duration::from_millis(1);
-        let cell = Cell { policy, kind, capacity, hits, hit_bytes: Some(hits * 2), elapsed };
-        Simulation::of(&cell, Weights::Entries, 100, 1000, 4000)
+        let waited = (kind != PolicyKind::Bound).then(|| Duration::from_millis(1000 - hits));
+        let hit_bytes = Some(hits * 2);
+        let cell = Cell { policy, kind, capacity, hits, hit_bytes, waited, elapsed };
+        let cost_of_all = Some(Duration::from_secs(1));
+        Simulation::of(&cell, Weights::Entries, 100, 1000, 4000, cost_of_all)
     }
 
     #[test]
@@ -234,10 +284,31 @@ mod tests {
     }
 
     #[test]
+    fn the_table_of_waiting_marks_who_waits_least_and_leaves_bounds_out() {
+        let table = waiting_table(&[
+            cell("lru", PolicyKind::Larder, 10, 500),
+            cell("cost_aware", PolicyKind::Larder, 10, 700),
+            cell("opt", PolicyKind::Bound, 10, 900),
+            cell("lru", PolicyKind::Larder, 20, 600),
+        ]);
+        let rows: Vec<String> = table
+            .expect("there are costs")
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(rows[1], "waiting 10 20");
+        assert_eq!(rows[3..5], ["lru 50.00 40.00 *", "cost_aware 30.00 * -"]);
+        assert!(!rows.iter().any(|row| row.contains("opt")));
+        let bare = Simulation { waiting_share: None, ..cell("lru", PolicyKind::Larder, 10, 5) };
+        assert!(waiting_table(&[bare]).is_none());
+    }
+
+    #[test]
     fn field_names_of_the_document_stay() {
         let json = serde_json::to_value(cell("lru", PolicyKind::Larder, 10, 500)).unwrap();
         assert_eq!((&json["kind"], &json["capacity_entries"]), (&"larder".into(), &10.into()));
         assert_eq!((&json["hit_ratio"], &json["byte_hit_ratio"]), (&0.5.into(), &0.25.into()));
+        assert_eq!((&json["waiting_seconds"], &json["waiting_share"]), (&0.5.into(), &0.5.into()));
         for field in ["hits", "requests", "requests_per_second", "capacity_share"] {
             assert!(json[field].is_number(), "{field}");
         }

@@ -74,7 +74,8 @@ options! {
     /// The most memory for keys and values, such as 512mb [default: 1gb, unless there is a capacity]
     #[arg(long, env = "LARDER_MAX_MEMORY", value_name = "SIZE")]
     max_memory: ByteSize,
-    /// Which entry is evicted: window_tiny_lfu, s3_fifo, sieve, lru, lfu or fifo [default: window_tiny_lfu]
+    /// Which entry is evicted: window_tiny_lfu, s3_fifo, sieve, lru, lfu, fifo or
+    /// cost_aware, which keeps small values rather than large ones [default: window_tiny_lfu]
     #[arg(long, env = "LARDER_POLICY", value_parser = parse_policy)]
     #[serde(deserialize_with = "policy_from_text")]
     policy: Policy,

@@ -120,13 +120,18 @@ fn every_policy_of_the_library_has_its_name() {
         n
     }
 
+    #[cached(policy = "cost_aware")]
+    fn cost_aware(n: u64) -> u64 {
+        n
+    }
+
     #[cached(policy = Policy::named("lru"))]
     fn expression(n: u64) -> u64 {
         n
     }
 
-    let calls = [lru, lfu, fifo, sieve, s3_fifo, window_tiny_lfu, expression];
-    assert_eq!(calls.map(|call| call(7)), [7; 7]);
+    let calls = [lru, lfu, fifo, sieve, s3_fifo, window_tiny_lfu, cost_aware, expression];
+    assert_eq!(calls.map(|call| call(7)), [7; 8]);
     let caches = [
         lru_cache(),
         lfu_cache(),
@@ -134,6 +139,7 @@ fn every_policy_of_the_library_has_its_name() {
         sieve_cache(),
         s3_fifo_cache(),
         window_tiny_lfu_cache(),
+        cost_aware_cache(),
     ];
     let names: Vec<String> = caches.iter().map(|cache| cache.policy_name().to_owned()).collect();
     assert_eq!(names, Policy::names().collect::<Vec<_>>());

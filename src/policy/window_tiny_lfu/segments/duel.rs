@@ -39,6 +39,9 @@ impl Segments {
         nodes: &N,
     ) -> bool {
         let defence = self.count_of_victim(victim, nodes);
+        if self.costs.is_some() {
+            return self.admits_by_worth(candidate, challenger, victim, defence, nodes);
+        }
         if challenger.count <= defence {
             return challenger.count >= WARM
                 && self.is_admitted_by_chance(candidate, victim, nodes);

@@ -17,6 +17,10 @@ impl Nodes for TestNodes {
     fn weight(&self, _: NodeId) -> u32 {
         1
     }
+    fn cost_ns(&self, id: NodeId) -> u64 {
+        // Enough different costs for all tests; only those with costs ask.
+        [0, 1_000, 1_000, 50_000][id.index() % 4]
+    }
     fn frequency(&self, id: NodeId) -> u8 {
         self.0[id.index()].1.get()
     }
@@ -185,4 +189,64 @@ fn the_coldest_of_four_is_the_victim() {
     // Used since: it is left aside.
     cache.table.0[tail[2].index()].1.set(1);
     assert_eq!(cache.segments.find_coldest(tail[1], &cache.table), tail[4]);
+}
+
+/// The segments of a policy that weighs costs, and of which `uses` were counted for the first nodes. All are in
+/// probation, the first one at its tail. Their costs are those of `TestNodes`.
+fn weighing_costs(uses: &[u64]) -> (Segments, TestNodes) {
+    let mut segments = Segments::new(Budget::new(&PolicyConfig::new(Some(100), None)));
+    segments.weigh_costs();
+    let mut nodes = TestNodes::default();
+    for (id, count) in (0..).map(NodeId::from_raw).zip(uses) {
+        let hash = spread(u64::from(id.to_raw()) + 1) >> 16;
+        nodes.0.push((hash, Cell::new(0), Cell::new(0)));
+        segments.note_cost(id, &nodes);
+        let age = 0;
+        let frequency = usize::try_from(*count).expect("a small count");
+        let probation = SegmentId::Probation;
+        segments.insert_restored(id, probation, UNKNOWN, age, frequency, &nodes);
+    }
+    (segments, nodes)
+}
+
+#[test]
+fn the_duel_goes_by_uses_and_costs_together() {
+    let [unknown, cheap, other_cheap, dear] = [0, 1, 2, 3].map(NodeId::from_raw);
+    let admits = |uses: [u64; 4], candidate: NodeId, victim: NodeId| {
+        let (mut segments, nodes) = weighing_costs(&uses);
+        segments.admits(candidate, NodeWord::of(candidate, &nodes), victim, &nodes)
+    };
+    // Of equal cost: a lead of one use is not enough, as without costs.
+    assert!(!admits([0, 3, 3, 0], cheap, other_cheap));
+    assert!(!admits([0, 4, 3, 0], cheap, other_cheap), "neither has a distance");
+    assert!(admits([0, 5, 3, 0], cheap, other_cheap));
+    // A use of the dear one is worth fifty of the cheap ones.
+    assert!(admits([0, 0, 12, 1], dear, other_cheap));
+    assert!(!admits([0, 12, 0, 1], cheap, dear));
+    assert!(!admits([0, 12, 0, 0], cheap, dear), "it was not used lately, but may come back");
+    // An unknown cost is the mean of the known ones, a little above that of the cheap ones.
+    assert!(admits([5, 3, 0, 0], unknown, cheap) && !admits([3, 3, 0, 0], unknown, cheap));
+}
+
+#[test]
+fn the_victim_is_the_node_that_is_worth_least_among_the_next_few() {
+    // Node 0 is of unknown cost, which counts as about that of nodes 1 and 2; node 3 is dear.
+    let (mut segments, nodes) = weighing_costs(&[3, 2, 1, 0, 2, 2, 2, 2, 0, 0]);
+    let victim = segments.evict(&nodes);
+    assert_eq!(victim, Some(NodeId::from_raw(2)), "8 and 9 are further from the tail");
+    let first = segments.oldest_first(SegmentId::Probation).next();
+    assert_eq!(
+        first,
+        Some(NodeId::from_raw(1)),
+        "the spared node has moved from the tail to the head"
+    );
+    nodes.0[6].1.set(1);
+    let victims = std::iter::from_fn(|| segments.evict(&nodes)).map(NodeId::to_raw);
+    let victims: Vec<u32> = victims.collect();
+    assert_eq!(victims.len(), 9, "each node leaves once: {victims:?}");
+    let at = |id: u32| victims.iter().position(|other| *other == id);
+    assert!(
+        at(3) > at(1) && at(3) > at(4) && at(7) > at(4),
+        "the dear ones stay longest: {victims:?}"
+    );
 }

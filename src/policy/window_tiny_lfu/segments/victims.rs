@@ -62,6 +62,9 @@ impl Segments {
     /// The counts are those of the last uses, since to ask the sketch would take a line of memory for each of them.
     #[inline(never)]
     pub(super) fn find_coldest<N: Nodes + ?Sized>(&mut self, victim: NodeId, nodes: &N) -> NodeId {
+        if self.costs.is_some() {
+            return self.find_least_worth(victim, nodes);
+        }
         let count = |id: NodeId| NodeWord::of(id, nodes).count;
         let (mut coldest, mut lowest) = (victim, count(victim));
         let mut next = self.links.newer(victim);
