@@ -17,7 +17,7 @@ use crate::maintainer;
 use crate::policy::Policy;
 use crate::policy::bounds::Bounds;
 use crate::reclaim::{self, Tally};
-use crate::tags::Tags;
+use crate::tags::{MAX_TAGS, Tags};
 use crate::task::Background;
 
 // Rustdoc lists the `impl` blocks of `Cache` in the order of these modules, so it is the order of use.
@@ -39,6 +39,7 @@ mod freshness; // values that may be used after their deadlines, and renewing en
 mod lazy_expiry; // removing expired entries where no timer does, and telling in which state a key was
 mod tagged; // entries with tags, and invalidating all entries of a tag
 mod unevictable; // entries that are never evicted
+mod namespaces; // which namespace an entry belongs to, what it holds, and invalidating all of it
 #[cfg(feature = "snapshot")]
 mod restore; // what a snapshot saves of the entries, and how it puts them back
 mod options; // `InsertOptions`, `UpdateOptions`, and what an insertion displaced
@@ -64,6 +65,7 @@ pub(crate) use restore::{Arrival, LeftOut, Restored, SavedMeta, Saving};
 
 use lifecycle::Lifecycle;
 pub(crate) use load::{AsyncLoader, BlockingLoader, KnownMissing, Loader};
+pub(crate) use namespaces::ChooseNamespace;
 #[cfg(feature = "metrics")]
 pub(crate) use reading::{CacheReading, Readable};
 
@@ -166,6 +168,7 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) missing: Option<Arc<KnownMissing<K>>>,
     pub(crate) background: Background,
     pub(crate) loading: LoadingConfig,
+    pub(crate) choose_namespace: Option<ChooseNamespace<K>>,
 }
 
 struct Settings<K, V, S> {
@@ -176,6 +179,8 @@ struct Settings<K, V, S> {
     bounds: Mutex<Bounds>,
     expiry: Option<Arc<dyn Expiry<K, V>>>,
     tags: Arc<Tags>,
+    /// How an entry gets its namespace, if there are namespaces and that follows from the key.
+    choose_namespace: Option<ChooseNamespace<K>>,
     policy_name: Box<str>,
     /// Whether the policy wants to know how long each value took to load.
     weighs_costs: bool,
@@ -226,7 +231,9 @@ where
             missing,
             background,
             loading,
+            choose_namespace,
         } = parts;
+        let has_namespaces = engine.quotas.is_some();
         let is_watching_lookups = is_counting_lookups || engine.shadow.is_some();
         let record_hits_below = match is_watching_lookups {
             true => u16::MAX,
@@ -246,7 +253,9 @@ where
                 weigher,
                 bounds: Mutex::new(bounds),
                 expiry,
-                tags: Tags::new(),
+                // A namespace takes the place of a tag.
+                tags: if has_namespaces { Tags::with_limit(MAX_TAGS - 1) } else { Tags::new() },
+                choose_namespace,
                 policy_name: policy.name().into(),
                 weighs_costs,
                 is_unwatched,

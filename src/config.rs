@@ -25,10 +25,12 @@ use crate::task::Background;
 mod time;
 mod executor;
 mod loading;
+mod namespaces;
 mod settings;
 #[cfg(feature = "serde")]
 mod duration_text;
 
+pub use namespaces::Namespaces;
 pub use settings::CacheConfig;
 
 /// The smallest share of the capacity that a partition gets by default.
@@ -79,6 +81,7 @@ pub struct Builder<K, V, S = RandomState> {
     listener: Option<Listener<K, V>>,
     atomic_listener: Option<Arc<Listen<K, V>>>,
     background: Background,
+    namespaces: Option<Namespaces<K>>,
     entries: PhantomData<fn(K, V)>,
 }
 
@@ -102,6 +105,7 @@ impl<K, V> Default for Builder<K, V> {
             listener: None,
             atomic_listener: None,
             background: Background::default(),
+            namespaces: None,
             entries: PhantomData,
         }
     }
@@ -202,6 +206,7 @@ impl<K, V, S> Builder<K, V, S> {
             listener: self.listener,
             atomic_listener: self.atomic_listener,
             background: self.background,
+            namespaces: self.namespaces,
             entries: PhantomData,
         }
     }
@@ -404,6 +409,7 @@ where
             known: Policy::names().collect(),
         };
         let bounds = Bounds { capacity: self.capacity, max_weight: self.max_weight };
+        let (quotas, choose_namespace) = self.quotas(bounds, cores)?;
         let mut evictors = Vec::with_capacity(partitions);
         let (mut accesses, mut weighs_costs) = (None, false);
         for index in 0..partitions {
@@ -413,7 +419,8 @@ where
             // The first instance speaks for all.
             let accesses = *accesses.get_or_insert_with(|| policy.accesses());
             weighs_costs |= policy.weighs_costs();
-            evictors.push(Evictor::new(policy, accesses, limits).with_timers(self.time.timers()));
+            let evictor = Evictor::new(policy, accesses, limits).with_timers(self.time.timers());
+            evictors.push(evictor.with_quotas(quotas.as_ref()));
         }
         let attendance = Attendance::new();
         let shadow = self.shadow.as_ref().map(|config| {
@@ -452,6 +459,7 @@ where
             missing,
             background: self.background,
             loading: self.time.loading,
+            choose_namespace,
         }))
     }
 
@@ -557,6 +565,7 @@ impl<K, V, S: Clone> Clone for Builder<K, V, S> {
             listener: self.listener.clone(),
             atomic_listener: self.atomic_listener.clone(),
             background: self.background.clone(),
+            namespaces: self.namespaces.clone(),
             ..*self
         }
     }
@@ -586,6 +595,7 @@ impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
             .field("histograms", &self.histograms)
             .field("explain_misses", &self.explained)
             .field("shadow", &self.shadow)
+            .field("namespaces", &self.namespaces)
             .finish_non_exhaustive()
     }
 }

@@ -61,6 +61,7 @@ use crate::entry::{BroughtForward, Entry};
 use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Listening};
 use crate::maintainer::{Attendance, is_left};
+use crate::namespaces::Quotas;
 use crate::policy::Accesses;
 use crate::reclaim;
 use crate::shadow::Shadow;
@@ -82,6 +83,8 @@ mod finish;
 mod delivery;
 // Loans of weight between partitions, for heavy entries.
 mod lending;
+// Room in other partitions, where all share one bound.
+mod room;
 // Waiting until everything is freed, and the end of a cache.
 mod ending;
 // Questions to the policies of all partitions, and changes of their bounds.
@@ -154,6 +157,8 @@ pub(crate) struct Engine<K, V> {
     partition_bits: u32,
     /// What the partitions have lent each other of the bound on weight.
     loans: Mutex<Loans>,
+    /// If the cache has namespaces.
+    pub(crate) quotas: Option<Arc<Quotas>>,
     mode: Maintenance,
     /// Whether runs of maintenance have nothing to care for but the order of entries, as far as that
     /// depends on the settings.
@@ -248,6 +253,7 @@ impl<K, V> Engine<K, V> {
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
         let capacity = limits().fold(0_usize, |sum, limits| sum.saturating_add(limits.entries));
         let max_weight = limits().fold(0_u64, |sum, limits| sum.saturating_add(limits.weight));
+        let quotas = evictors.first().and_then(Evictor::quotas).cloned();
         let loans = Loans::new(evictors.iter().map(|evictor| evictor.limits().weight));
         let by_entries = (capacity / PACE_PART).max(SMALL_PACE.min(capacity / 2));
         let pace_entries =
@@ -273,6 +279,7 @@ impl<K, V> Engine<K, V> {
             .map(|(index, evictor)| Partition::new(index, evictor, partition_config, channel()))
             .collect();
         let is_plain = !has_weigher
+            && quotas.is_none()
             && !histograms.ages
             && listening.is_none()
             && atomic.is_none()
@@ -282,6 +289,7 @@ impl<K, V> Engine<K, V> {
             table: Table::new(capacity),
             partition_bits: partitions.len().trailing_zeros(),
             loans: Mutex::new(loans),
+            quotas,
             mode,
             is_plain,
             accesses,

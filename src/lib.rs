@@ -128,6 +128,7 @@ mod table;
 mod buffer;
 mod reclaim;
 mod entry;
+mod namespaces;
 mod tags;
 mod memory;
 
@@ -159,11 +160,12 @@ pub use crate::cache::{
     LoadOptions, Loaded, ModifyEntry, OccupiedEntry, Pinned, Presence, Ranked, UpdateOptions,
     VacantEntry, Values,
 };
-pub use crate::config::{Builder, CacheConfig};
+pub use crate::config::{Builder, CacheConfig, Namespaces};
 pub use crate::engine::history::Absence;
 pub use crate::expiry::{Clock, Expiry};
 pub use crate::listener::{Listener, Overflow, Removal};
 pub use crate::loading::{AsyncLoadingCache, LoadingCache};
+pub use crate::namespaces::NamespaceStats;
 pub use crate::policy::{Policy, register_policy};
 pub use crate::shadow::{ShadowConfig, ShadowPoint, ShadowReport};
 pub use crate::task::{LoadExecutor, LoadTask, ThreadPerTask};

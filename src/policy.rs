@@ -42,7 +42,7 @@ mod ghost;
 mod node_table;
 mod sketch;
 mod growth;
-mod list;
+pub(crate) mod list;
 mod budget;
 pub(crate) mod bounds;
 

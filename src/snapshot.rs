@@ -362,9 +362,10 @@ where
                 word: seen.word,
             };
             let mut tags = Vec::new();
-            let mut names = seen.tags.into_iter().flat_map(TagSet::names);
+            let is_tagged = seen.tags.is_some_and(|tags| tags.names().next().is_some());
+            let names = seen.tags.into_iter().flat_map(TagSet::names);
+            let mut names = seen.namespace.as_deref().into_iter().chain(names);
             let put = names.try_for_each(|name| frame::put_tag(name, &mut tags));
-            let is_tagged = !tags.is_empty();
             let serialized =
                 put.and_then(|()| writer.borrow_mut().serialize(key, value, meta, tags));
             batch.borrow_mut().push(Some((is_tagged, seen.is_unevictable)));

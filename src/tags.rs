@@ -3,6 +3,9 @@
 //! A [`Tag`] is one generation of a name: all entries that were given the name since it was last
 //! invalidated share it. A [`TagSet`] holds the tags of one entry.
 //!
+//! In a cache with namespaces, the first tag of each entry is a generation of its namespace. It is in no
+//! map, and the user does not see it; otherwise it is like any other (`namespaces` says who makes and ends it).
+//!
 //! ```text
 //!            hold: an insertion                 invalidate              last entry freed
 //!   (none) ────────────────────▶ Live, in map ──────────────▶ Dead, not in map ─────▶ (none)
@@ -42,6 +45,10 @@ use std::sync::{Arc, Weak};
 use crate::base::lazy_box::LazyBox;
 use crate::base::sync::{self, AtomicBool, Mutex, Ordering};
 
+mod account;
+
+pub(crate) use account::{Account, QuotaUnit};
+
 /// How many tags an entry may carry.
 pub(crate) const MAX_TAGS: usize = 4;
 
@@ -57,6 +64,8 @@ pub(crate) struct Tag {
     is_dead: AtomicBool,
     /// The map that holds the tag while it lives.
     tags: Weak<Tags>,
+    /// What a generation of a namespace holds; `None` if this is a tag of the user.
+    account: Option<Box<Account>>,
 }
 
 /// The tags of an entry, from the first slot on.
@@ -68,15 +77,27 @@ pub(crate) struct Tags {
     /// Made for the first tag.
     shards: LazyBox<[TagShard; SHARDS]>,
     hasher: ahash::RandomState,
+    /// How many tags an entry may be given.
+    limit: usize,
 }
 
 type TagShard = Mutex<HashMap<Box<str>, Weak<Tag>, ahash::RandomState>>;
 
 impl Tags {
     pub(crate) fn new() -> Arc<Self> {
+        Self::with_limit(MAX_TAGS)
+    }
+
+    /// As [`new`](Self::new), where an entry may be given only `limit` tags.
+    pub(crate) fn with_limit(limit: usize) -> Arc<Self> {
         let hasher = ahash::RandomState::new();
         let shards = LazyBox::new_unless_loom(|| new_shards(&hasher));
-        Arc::new(Self { shards, hasher })
+        Arc::new(Self { shards, hasher, limit })
+    }
+
+    /// How many tags an entry may be given.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
     }
 
     fn shard(&self, name: &str) -> &TagShard {
@@ -99,7 +120,7 @@ impl Tags {
             if set.iter().any(|tag| *tag.name == *name) {
                 continue;
             }
-            let free = set.0.iter_mut().find(|slot| slot.is_none())?;
+            let free = set.0[..self.limit].iter_mut().find(|slot| slot.is_none())?;
             *free = Some(self.current(name));
         }
         Some(set)
@@ -113,7 +134,8 @@ impl Tags {
             return tag;
         }
         let is_dead = AtomicBool::new(false);
-        let tag = Arc::new(Tag { name: name.into(), is_dead, tags: Arc::downgrade(self) });
+        let tags = Arc::downgrade(self);
+        let tag = Arc::new(Tag { name: name.into(), is_dead, tags, account: None });
         shard.insert(name.into(), Arc::downgrade(&tag));
         tag
     }
@@ -142,6 +164,25 @@ impl Tags {
 
 fn new_shards(hasher: &ahash::RandomState) -> [TagShard; SHARDS] {
     std::array::from_fn(|_| Mutex::new(HashMap::with_hasher(hasher.clone())))
+}
+
+impl Tag {
+    /// A new generation of a namespace.
+    pub(crate) fn of_namespace(name: &str, account: Account) -> Arc<Self> {
+        let is_dead = AtomicBool::new(false);
+        let account = Some(Box::new(account));
+        Arc::new(Self { name: name.into(), is_dead, tags: Weak::new(), account })
+    }
+
+    /// Ends the generation: no entry that holds it is valid any more.
+    pub(crate) fn end(&self) {
+        // AcqRel: as in `Tags::invalidate`, with the same partners.
+        self.is_dead.swap(true, Ordering::AcqRel);
+    }
+
+    pub(crate) fn account(&self) -> Option<&Account> {
+        self.account.as_deref()
+    }
 }
 
 impl Drop for Tag {
@@ -178,8 +219,30 @@ impl TagSet {
         self.0[0].is_none()
     }
 
+    /// The names of the tags.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.iter().map(|tag| &*tag.name)
+        self.iter().filter(|tag| tag.account.is_none()).map(|tag| &*tag.name)
+    }
+
+    /// The generation of the entry's namespace, if it has one.
+    pub(crate) fn namespace(&self) -> Option<&Arc<Tag>> {
+        self.0[0].as_ref().filter(|tag| tag.account.is_some())
+    }
+
+    /// What that generation holds.
+    #[inline]
+    pub(crate) fn account(&self) -> Option<&Account> {
+        self.0[0].as_deref().and_then(Tag::account)
+    }
+
+    /// These tags, or none, with a generation of a namespace before them. The limit of `Tags` has left a
+    /// slot for it.
+    pub(crate) fn in_namespace(tags: Option<Self>, namespace: Arc<Tag>) -> Self {
+        let mut slots = tags.map(|tags| tags.0).unwrap_or_default();
+        debug_assert!(slots[MAX_TAGS - 1].is_none(), "a tag is lost");
+        slots.rotate_right(1);
+        slots[0] = Some(namespace);
+        Self(slots)
     }
 }
 
@@ -215,6 +278,20 @@ mod tests {
         assert!(tags.hold::<&str>([]).unwrap().is_empty());
         drop(set);
         assert_eq!(tags.len(), 0);
+    }
+
+    #[test]
+    fn namespace_is_no_tag_to_the_user_and_ends_like_one() {
+        let tags = Tags::with_limit(MAX_TAGS - 1);
+        assert!(tags.hold(["a", "b", "c", "d"]).is_none());
+        let namespace = Tag::of_namespace("n", Account::new(3, QuotaUnit::Entries, 1));
+        let set = TagSet::in_namespace(tags.hold(["a", "b", "c"]), Arc::clone(&namespace));
+        assert_eq!(set.names().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(set.account().map(|account| account.namespace), Some(3));
+        assert!(TagSet::in_namespace(None, Arc::clone(&namespace)).names().next().is_none());
+        assert!(!tags.invalidate("n") && !set.is_dead());
+        namespace.end();
+        assert!(set.is_dead() && tags.len() == 3);
     }
 
     #[test]

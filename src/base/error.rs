@@ -47,6 +47,20 @@ pub enum BuildError {
         /// What was given.
         given: f64,
     },
+    /// Namespaces share one bound, and the cache has two.
+    NamespacesNeedOneBound,
+    /// A namespace was given twice.
+    DuplicateNamespace {
+        /// The name.
+        given: String,
+    },
+    /// The minimums of the namespaces add up to more than the bound.
+    MinimumsTooLarge {
+        /// Their sum.
+        given: u64,
+        /// The bound.
+        bound: u64,
+    },
     /// A duration that must be more than zero was zero.
     ZeroDuration {
         /// The builder's method that it was given to.
@@ -150,6 +164,16 @@ impl fmt::Display for BuildError {
                 "time_to_idle 0 keeps nothing; use more, or leave it out for entries that stay",
             ),
             Self::BadJitter { given } => write!(f, "jitter {given}; use a fraction from 0 to 1"),
+            Self::NamespacesNeedOneBound => f.write_str(
+                "namespaces share one bound; set either `capacity` or `max_weight`, not both",
+            ),
+            Self::DuplicateNamespace { given } => {
+                write!(f, "namespace `{given}` was given twice; give each once")
+            }
+            Self::MinimumsTooLarge { given, bound } => write!(
+                f,
+                "the minimums of the namespaces add up to {given}; use at most the bound of {bound}"
+            ),
             Self::ZeroDuration { setting } => {
                 write!(f, "{setting} 0; use more than zero, or leave it out")
             }
@@ -262,6 +286,13 @@ pub enum ResizeError {
         /// The partitions that the cache has.
         partitions: usize,
     },
+    /// The bound is less than the minimums of the namespaces together.
+    BelowMinimums {
+        /// What was given.
+        given: u64,
+        /// The sum of the minimums.
+        minimums: u64,
+    },
 }
 
 impl fmt::Display for ResizeError {
@@ -274,6 +305,11 @@ impl fmt::Display for ResizeError {
                 f,
                 "a bound of {given} cannot be shared by {partitions} partitions; use at least one \
                  for each, or 0 to store nothing"
+            ),
+            Self::BelowMinimums { given, minimums } => write!(
+                f,
+                "a bound of {given} is less than the {minimums} that namespaces are guaranteed; use \
+                 at least that"
             ),
         }
     }
@@ -324,6 +360,9 @@ pub enum Rejection {
         /// How many it may carry.
         limit: usize,
     },
+    /// The insertion names a namespace that the cache does not have, or the namespaces of the cache follow from
+    /// the keys. Nothing has changed.
+    NoSuchNamespace,
     /// The cache has an [atomic listener](crate::Builder::atomic_listener), and the insertion was called
     /// from that listener, or from a closure or an [`Expiry`](crate::Expiry) that another change of the
     /// cache called; or from a listener, an executor or the drop of a value of any cache, while another
@@ -359,6 +398,10 @@ impl fmt::Display for Rejection {
             }
             Self::Stale => f.write_str("the key was changed since the fill began"),
             Self::Present => f.write_str("the key is there already"),
+            Self::NoSuchNamespace => f.write_str(
+                "no such namespace can be given; use one that the builder was given, in a cache whose \
+                 insertions name them",
+            ),
             Self::Absent => f.write_str("the key is not there"),
         }
     }

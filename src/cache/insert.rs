@@ -21,7 +21,7 @@ use crate::expiry::EntryTtl;
 use crate::listener::MustNotWait;
 use crate::reclaim;
 use crate::table::AttemptStage;
-use crate::tags::{MAX_TAGS, TagSet};
+use crate::tags::TagSet;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -181,11 +181,12 @@ where
     }
 
     pub(super) fn traits(&self, options: InsertOptions<'_>) -> Result<Traits, Rejection> {
-        let InsertOptions { ttl, tags, is_unevictable, cost } = options;
+        let InsertOptions { ttl, tags, is_unevictable, namespace, cost } = options;
         let tags = if tags.is_empty() { None } else { self.hold_tags(tags)? };
+        let namespace = namespace.map(|name| self.namespace_at_insertion(name)).transpose()?;
         let lifetime = ttl.map_or(EntryTtl::Default, EntryTtl::For);
         let cost = cost.map_or(LoadTime::default(), LoadTime::of);
-        Ok(Traits { lifetime, tags, is_unevictable, cost })
+        Ok(Traits { lifetime, tags, is_unevictable, namespace, cost })
     }
 
     /// The tags of these names; `None` if there are no names.
@@ -193,8 +194,9 @@ where
         &self,
         names: impl IntoIterator<Item = T>,
     ) -> Result<Option<TagSet>, Rejection> {
-        let tags = self.shared.settings.tags.hold(names);
-        let tags = tags.ok_or(Rejection::TooManyTags { limit: MAX_TAGS })?;
+        let all = &self.shared.settings.tags;
+        let tags = all.hold(names);
+        let tags = tags.ok_or_else(|| Rejection::TooManyTags { limit: all.limit() })?;
         Ok((!tags.is_empty()).then_some(tags))
     }
 
@@ -208,7 +210,8 @@ where
         value: V,
         traits: Traits,
     ) -> Owned<K, V> {
-        let Traits { lifetime, tags, is_unevictable, cost } = traits;
+        let Traits { lifetime, tags, is_unevictable, namespace, cost } = traits;
+        let tags = self.with_namespace(tags, namespace, &key);
         let timing = &self.shared.engine.timing;
         let new = match tags {
             None => match timing.spec(lifetime, hash) {

@@ -137,8 +137,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// [`Builder::capacity`](crate::Builder::capacity). [Unevictable](Self::insert_unevictable) entries stay.
     ///
     /// # Errors
-    /// [`ResizeError`] if the cache was built without a capacity, or if `entries` is not 0 and less than one
-    /// for each partition. Nothing has changed then.
+    /// [`ResizeError`] if the cache was built without a capacity, if `entries` is not 0 and less than one
+    /// for each partition, or if it is less than the minimums of all namespaces. Nothing has changed then.
     ///
     /// # Examples
     /// ```
@@ -185,6 +185,11 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     fn check_shared(&self, bound: u64) -> Result<(), ResizeError> {
+        if let Some(minimums) = self.shared.engine.quotas.as_ref().map(|quotas| quotas.minimums())
+            && bound < minimums
+        {
+            return Err(ResizeError::BelowMinimums { given: bound, minimums });
+        }
         let partitions = self.partitions();
         if bound != 0 && bound < partitions as u64 {
             return Err(ResizeError::TooFew { given: bound, partitions });

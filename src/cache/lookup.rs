@@ -10,6 +10,7 @@ use crate::base::stats::Counter;
 use crate::entry::{Entry, EntryPtr};
 use crate::reclaim::{AnyGuard, Guard};
 use crate::table::BucketProbe;
+use crate::tags::TagSet;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -128,6 +129,11 @@ where
             self.watch_lookup(hash, hit.is_some(), guard);
         }
         let (pointer, entry) = hit?;
+        if let Some(quotas) = &self.shared.engine.quotas
+            && let Some(account) = pointer.tags().and_then(TagSet::account)
+        {
+            quotas.count_lookup(account.namespace, true, guard.thread());
+        }
         self.shared.engine.record_hit(pointer, guard.thread());
         Some(entry)
     }

@@ -31,13 +31,22 @@ pub struct InsertOptions<'t> {
     pub(super) ttl: Option<Duration>,
     pub(super) tags: &'t [&'t str],
     pub(super) is_unevictable: bool,
+    pub(super) namespace: Option<&'t str>,
     pub(super) cost: Option<Duration>,
 }
 
 impl<'t> InsertOptions<'t> {
-    /// The options of [`Cache::insert`]: the cache's lifetimes, no tags, evictable, of unknown cost.
+    /// The options of [`Cache::insert`]: the cache's lifetimes, no tags, evictable, no namespace, of unknown cost.
     pub const fn new() -> Self {
-        Self { ttl: None, tags: &[], is_unevictable: false, cost: None }
+        Self { ttl: None, tags: &[], is_unevictable: false, namespace: None, cost: None }
+    }
+
+    /// The entry belongs to `namespace`, in a cache whose insertions
+    /// [name them](crate::Namespaces::at_insertion). Otherwise, or if there is no such namespace, the value is
+    /// rejected ([`NoSuchNamespace`](crate::Rejection::NoSuchNamespace)).
+    pub const fn namespace(mut self, namespace: &'t str) -> Self {
+        self.namespace = Some(namespace);
+        self
     }
 
     /// The entry lives for `ttl`, whatever the cache's [time to live](crate::Builder::time_to_live) or
@@ -153,6 +162,8 @@ pub(super) struct Traits {
     pub(super) lifetime: EntryTtl,
     pub(super) tags: Option<TagSet>,
     pub(super) is_unevictable: bool,
+    /// The number of the namespace that the insertion names.
+    pub(super) namespace: Option<u32>,
     /// Zero if it is unknown.
     pub(super) cost: LoadTime,
 }

@@ -37,6 +37,8 @@ pub(crate) struct SavedMeta<'e> {
     pub(crate) warmth: u32,
     pub(crate) word: u32,
     pub(crate) tags: Option<&'e TagSet>,
+    /// The namespace of the entry as a tag, if it has to be saved.
+    pub(crate) namespace: Option<String>,
     pub(crate) is_unevictable: bool,
 }
 
@@ -137,6 +139,7 @@ impl<K, V, S> Cache<K, V, S> {
             warmth: if warmth == 0 { u32::MAX } else { warmth },
             word,
             tags: pointer.tags(),
+            namespace: self.saved_namespace(pointer.tags()),
             is_unevictable: pointer.meta().is_unevictable(),
         }
     }
@@ -201,8 +204,9 @@ where
         }
         let weight = self.weigh(&key, &value, hash).map_err(|rejection| (rejection, hash))?;
         let lifetime = restored.ttl.map_or(EntryTtl::Default, EntryTtl::For);
+        let (namespace, tags) = self.split_saved_tags(tags);
         let tags = self.hold_tags(tags).map_err(|rejection| (rejection, hash))?;
-        let traits = Traits { lifetime, tags, ..Traits::default() };
+        let traits = Traits { lifetime, tags, namespace, ..Traits::default() };
         let entry = self.make(hash, weight.units, key, value, traits);
         if let Some(word) = restored.word {
             entry.set_restored(restored.frequency, word);

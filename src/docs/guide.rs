@@ -5,6 +5,7 @@
 //! | [loading] | filling the cache from a database: one load for all callers, stale values on purpose, futures |
 //! | [expiry] | entries that live for a limited time |
 //! | [tags] | invalidating all entries of a kind at once |
+//! | [namespaces] | tenants that share one cache, each with a guaranteed part |
 //! | [weights] | bounding bytes instead of entries |
 //! | [listeners] | being notified of removals |
 //! | [statistics] | counters, gauges, and questions about single keys |
@@ -83,6 +84,7 @@
 pub mod loading;
 pub mod expiry;
 pub mod tags;
+pub mod namespaces;
 pub mod weights;
 pub mod listeners;
 pub mod statistics;

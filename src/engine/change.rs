@@ -18,6 +18,7 @@ use crate::expiry::{EntryTtl, Timing};
 use crate::listener::{AtomicListening, Entered, MustNotWait, PendingRemoval};
 use crate::reclaim::{self, Guard};
 use crate::table::AttemptStage;
+use crate::tags::TagSet;
 
 /// One attempt to change the table, from before it is tried until it is reported. Dropping a change
 /// reports it.
@@ -255,6 +256,7 @@ impl<K, V> Engine<K, V> {
             if is_out {
                 change.commit_removal(entry, cause);
                 partition.count_notified(cause, entry, &self.timing);
+                self.count_loss(cause, entry);
             }
             Attempt::Done(is_out)
         });
@@ -262,6 +264,15 @@ impl<K, V> Engine<K, V> {
             matches!(is_out, Ok(true)),
             "an entry within the gate was taken out by another thread"
         );
+    }
+
+    /// Counts an eviction in the statistics of the entry's namespace.
+    fn count_loss(&self, cause: RemovalCause, entry: EntryPtr) {
+        if let Some(quotas) = self.quotas.as_ref().filter(|_| cause == RemovalCause::Evicted)
+            && let Some(account) = entry.tags().and_then(TagSet::account)
+        {
+            quotas.count_eviction(account.namespace, entry.meta().weight());
+        }
     }
 
     fn age(&self, entry: EntryPtr) -> Duration {

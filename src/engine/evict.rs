@@ -8,6 +8,9 @@
 //! An unevictable entry has a node like any other, by which it is removed, replaced and watched by its
 //! timer, but the policy never sees it and the limits do not count it. An entry stays evictable or
 //! unevictable for as long as it lives; its replacement may be of the other kind.
+//!
+//! In a cache with namespaces, the bound is one for all partitions, and which entries may leave depends on
+//! the quotas (`quotas`).
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -34,6 +37,8 @@ mod plain;
 mod node_map;
 // Entries in the order of the policy, and demoted ones.
 mod ranking;
+// Which entry is evicted next where there are namespaces.
+mod quotas;
 // Checks for tests.
 mod validate;
 // Which entry is evicted next.
@@ -43,6 +48,7 @@ pub(crate) use accesses::AccessBatch;
 pub(crate) use loans::Loans;
 use node_map::NodeMap;
 pub(crate) use plain::PlainRun;
+use quotas::PartitionQuotas;
 pub(crate) use ranking::Rank;
 #[cfg(feature = "snapshot")]
 pub(crate) use ranking::Standing;
@@ -78,6 +84,8 @@ pub(crate) struct Evictor {
     /// The nodes that are evicted before the policy is asked, and nodes of demoted entries that have left
     /// or were used since.
     demoted: VecDeque<NodeId>,
+    /// If the cache has namespaces.
+    quotas: Option<Box<PartitionQuotas>>,
 }
 
 impl Evictor {
@@ -106,6 +114,7 @@ impl Evictor {
             payloads: Vec::new(),
             fallback: 0,
             demoted: VecDeque::new(),
+            quotas: None,
         }
     }
 
@@ -176,6 +185,7 @@ impl Evictor {
             && self.demoted.is_empty()
             && self.spared.is_none()
             && self.loan == 0
+            && self.quotas.is_none()
     }
 
     /// Whether another entry has to leave before `new` can be inserted.
@@ -183,6 +193,9 @@ impl Evictor {
     pub(crate) fn lacks_room_for(&self, new: &EntryMeta) -> bool {
         if self.room != Room::BeforeInsert || self.evictable_len() == 0 {
             return false;
+        }
+        if let Some(quotas) = &self.quotas {
+            return !new.is_unevictable() && quotas.shared.is_above_enforced(Some(new.weight()));
         }
         let weight = u64::from(new.weight());
         !new.is_unevictable()
@@ -193,6 +206,9 @@ impl Evictor {
     /// Whether more is there than the enforced limits allow.
     #[inline]
     pub(crate) fn is_above_enforced(&self) -> bool {
+        if let Some(quotas) = &self.quotas {
+            return quotas.shared.is_above_enforced(None);
+        }
         self.evictable_len() > self.enforced.entries
             || self.evictable_weight() > self.enforced.weight
     }
@@ -236,11 +252,17 @@ impl Evictor {
     /// Whether more is there than the set limits allow.
     #[inline]
     pub(crate) fn is_above_limits(&self) -> bool {
+        if let Some(quotas) = &self.quotas {
+            return quotas.shared.is_above_bound();
+        }
         self.evictable_len() > self.limits.entries || self.evictable_weight() > self.limits.weight
     }
 
     /// Lowers the enforced limits to what is there now, but not below the set limits.
     pub(crate) fn ratchet(&mut self) {
+        if let Some(quotas) = &self.quotas {
+            quotas.shared.ratchet();
+        }
         self.enforced = Limits {
             entries: self.limits.entries.max(self.evictable_len()),
             weight: self.limits.weight.max(self.evictable_weight()),
@@ -250,11 +272,14 @@ impl Evictor {
     /// Links a new entry, whose metadata is `meta`.
     #[inline]
     pub(crate) fn insert(&mut self, entry: EntryPtr, meta: &EntryMeta) {
-        let id = self.nodes.add(entry, meta, self.limits.entries);
+        // If partitions share the bound, one may hold more than its part.
+        let limit = if self.quotas.is_none() { self.limits.entries } else { usize::MAX };
+        let id = self.nodes.add(entry, meta, limit);
         self.nodes.timers.watch(id, entry);
         if meta.is_unevictable() {
             return;
         }
+        self.charge(entry, meta);
         match meta.restored() {
             None => self.call_policy_impl(|policy, nodes| policy.on_insert(id, nodes)),
             Some(word) => {
@@ -269,13 +294,18 @@ impl Evictor {
     #[inline]
     pub(crate) fn update(&mut self, id: NodeId, old: EntryPtr, new: EntryPtr) {
         let (old_meta, new_meta) = (old.meta(), new.meta());
+        let was_outside = old_meta.is_outside_policy();
+        if self.quotas.is_some() {
+            self.discharge(id, old);
+            self.note_newcomer(new, false);
+        }
         old_meta.set_node(None);
         new_meta.set_node(Some(id));
         new.set_frequency(old.frequency().saturating_add(1).min(self.counter_max));
         if self.owns_scratch {
             new_meta.set_scratch(old_meta.scratch());
         }
-        let kinds = (old_meta.is_unevictable(), new_meta.is_unevictable());
+        let kinds = (was_outside, new_meta.is_unevictable());
         match kinds {
             // New to the policy.
             (true, false) => {
@@ -301,6 +331,9 @@ impl Evictor {
             (true, false) => self.call_policy(|policy, nodes| policy.on_insert(id, nodes)),
             (_, true) => None,
         };
+        if !kinds.1 {
+            self.charge(new, new_meta);
+        }
     }
 
     /// Unlinks an entry that has left the table.
@@ -308,6 +341,11 @@ impl Evictor {
     pub(crate) fn remove(&mut self, id: NodeId) {
         if self.nodes.evictable(id).is_some() {
             self.call_policy_impl(|policy, nodes| policy.on_remove(id, nodes));
+        }
+        if self.quotas.is_some()
+            && let Some(entry) = self.nodes.get(id)
+        {
+            self.discharge(id, entry);
         }
         self.nodes.take(id);
     }

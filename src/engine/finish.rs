@@ -54,6 +54,7 @@ impl<K, V> Engine<K, V> {
         if has_unneeded_loan {
             self.settle_loans();
         }
+        self.share_excess();
     }
 
     /// As [`finish`](Self::finish), but leaves loans that have to be given back to the caller, and returns

@@ -54,7 +54,9 @@ impl<K, V> Engine<K, V> {
     /// The most that an entry of `hash` may weigh without a loan.
     #[inline]
     pub(crate) fn weight_share(&self, hash: KeyHash) -> u64 {
-        self.partition(hash).weight_share()
+        // Partitions that share a bound need no loans.
+        let shared = self.quotas.as_ref().and_then(|quotas| quotas.max_weight());
+        shared.unwrap_or_else(|| self.partition(hash).weight_share())
     }
 
     /// The most that any entry may weigh.
@@ -113,6 +115,7 @@ impl<K, V> Engine<K, V> {
     /// After `set_bounds`: applies waiting events, evicts the excess in small steps, and returns once no
     /// partition is above its limits.
     pub(crate) fn lower_bounds(&self) {
+        self.lower_shared_bound();
         for partition in &self.partitions {
             self.evict_excess(partition);
         }

@@ -17,6 +17,10 @@ impl<K, V> Engine<K, V> {
         // Before the limits: an entry that is inserted after they were lowered is evicted once its event is
         // applied.
         self.stores_nothing.store(bounds.is_zero(), Ordering::Relaxed);
+        if let Some(quotas) = &self.quotas {
+            let entries = bounds.capacity.map(|entries| entries as u64);
+            quotas.set_bound(bounds.max_weight.or(entries).unwrap_or(u64::MAX));
+        }
         {
             let mut loans = sync::lock(&self.loans);
             loans.set_max_weight(bounds.sum_of_weights());

@@ -185,6 +185,7 @@ impl<K, V> Engine<K, V> {
         if self.finish_runs(partition, after, Some(show)) {
             self.settle_loans();
         }
+        self.share_excess();
     }
 
     /// Runs maintenance once enough events wait; otherwise, or if another thread runs it, notifies the

@@ -224,6 +224,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             }
             return;
         }
+        self.evictor.note_arrival(entry);
         while self.evictor.lacks_room_for(meta) && self.evict() {}
         self.evictor.insert(entry, meta);
     }
@@ -471,6 +472,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             } else {
                 self.done.evictions += 1;
                 self.done.evicted_weight += u64::from(victim.meta().weight());
+                self.evictor.count_loss(victim);
                 if let Some(ages) = self.ages {
                     note_age(ages, self.timing, victim);
                 }

@@ -61,11 +61,15 @@ impl<K, V> Engine<K, V> {
                 seen[pointer.hash().partition(self.partition_bits)] += 1;
             });
         }
+        let mut held = 0;
         for (partition, seen) in self.partitions.iter().zip(seen) {
             let core = partition.core.lock();
-            core.evictor.validate();
+            held += core.evictor.validate();
             assert_eq!(core.evictor.len(), seen, "the policy holds what the table does not");
             assert_eq!(partition.writes.live(), seen, "`len` is not the number of entries");
+        }
+        if let Some(quotas) = &self.quotas {
+            quotas.validate(held);
         }
     }
 }

@@ -59,6 +59,9 @@ const DEMOTED: u8 = 16;
 /// In `flags`: the entry is heavier than its partition's share, which borrows for it. Set before it
 /// is shared, and never cleared; not together with `UNEVICTABLE`.
 const HEAVY: u8 = 32;
+/// In `flags`: the policy has given the entry up, but its namespace must not lose it
+/// (`evict::quotas`). Only maintenance of the partition uses this.
+const KEPT: u8 = 64;
 
 /// Why an entry that has left is still needed: for a notification that it has left, or that it has
 /// replaced another.
@@ -170,6 +173,26 @@ impl EntryMeta {
     #[inline]
     pub(crate) fn is_unevictable(&self) -> bool {
         self.has_flag(UNEVICTABLE)
+    }
+
+    /// Notes whether the entry is kept for its namespace although the policy has given it up.
+    pub(crate) fn set_kept(&self, is_kept: bool) {
+        // Relaxed, both: under the partition's lock. Read-modify-writes, because hits set `MOVED`.
+        match is_kept {
+            true => self.flags.fetch_or(KEPT, Ordering::Relaxed),
+            false => self.flags.fetch_and(!KEPT, Ordering::Relaxed),
+        };
+    }
+
+    /// Whether the entry is kept for its namespace.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.has_flag(KEPT)
+    }
+
+    /// Whether the policy does not know the entry, although it has a node: it is unevictable or kept.
+    #[inline]
+    pub(crate) fn is_outside_policy(&self) -> bool {
+        self.has_flag(UNEVICTABLE | KEPT)
     }
 
     /// Whether the partition borrows for the entry (`evict::loans`).

@@ -8,7 +8,7 @@ const NONE: u32 = u32::MAX;
 
 /// The links of every node, 8 bytes each. A node is in at most one list.
 #[derive(Debug)]
-pub(super) struct Links {
+pub(crate) struct Links {
     links: Vec<NodeLink>,
     /// How many nodes there will be at once, if nothing unusual happens.
     expected: usize,
@@ -24,7 +24,7 @@ struct NodeLink {
 
 /// One list: new nodes at the front, the oldest at the back.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct NodeList {
+pub(crate) struct NodeList {
     front: u32,
     back: u32,
 }
@@ -42,7 +42,7 @@ fn node(raw: u32) -> Option<NodeId> {
 impl Links {
     /// The links of a policy's nodes. There is one node more than the policy may hold while it makes room for
     /// the newest. There may be any number of nodes besides, if a cache has unevictable entries.
-    pub(super) fn new(capacity_entries: Option<usize>) -> Self {
+    pub(crate) fn new(capacity_entries: Option<usize>) -> Self {
         let expected = capacity_entries.unwrap_or(usize::MAX).saturating_add(1);
         Self { links: Vec::new(), expected }
     }
@@ -60,7 +60,7 @@ impl Links {
     }
 
     #[inline]
-    pub(super) fn push_front(&mut self, list: &mut NodeList, id: NodeId) {
+    pub(crate) fn push_front(&mut self, list: &mut NodeList, id: NodeId) {
         let link = NodeLink { newer: NONE, older: list.front };
         match self.links.get_mut(id.index()) {
             Some(place) => *place = link,
@@ -75,7 +75,7 @@ impl Links {
 
     /// Removes `id`, which must be in `list`.
     #[inline]
-    pub(super) fn remove(&mut self, list: &mut NodeList, id: NodeId) {
+    pub(crate) fn remove(&mut self, list: &mut NodeList, id: NodeId) {
         let NodeLink { newer, older } = self.links[id.index()];
         match node(newer) {
             Some(newer) => self.links[newer.index()].older = older,
@@ -151,7 +151,7 @@ impl Links {
     }
 
     /// The nodes of `list`, the oldest first.
-    pub(super) fn oldest_first(&self, list: &NodeList) -> impl Iterator<Item = NodeId> + Clone {
+    pub(crate) fn oldest_first(&self, list: &NodeList) -> impl Iterator<Item = NodeId> + Clone {
         std::iter::successors(list.back(), |id| self.newer(*id))
     }
 
@@ -175,7 +175,7 @@ impl Links {
 
 impl NodeList {
     #[inline]
-    pub(super) fn back(&self) -> Option<NodeId> {
+    pub(crate) fn back(&self) -> Option<NodeId> {
         node(self.back)
     }
 

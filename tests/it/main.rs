@@ -20,6 +20,7 @@ mod loading;
 mod invalidation;
 mod expiry;
 mod eviction;
+mod namespaces;
 mod listeners;
 mod explain;
 mod concurrency;

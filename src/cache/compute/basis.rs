@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
 use super::{Cache, Computation};
 use crate::base::cause::RemovalCause;
@@ -27,6 +28,8 @@ pub(super) struct Basis<K> {
     pub(super) keeps_lifetime: bool,
     pub(super) tags: Option<TagSet>,
     pub(super) is_unevictable: bool,
+    /// The number of the namespace that was given, unless `tags` have one.
+    pub(super) namespace: Option<u32>,
     /// Zero if it is unknown.
     pub(super) cost: LoadTime,
 }
@@ -75,7 +78,14 @@ where
                 && valid.is_some_and(|(old, _)| old.extension().is_some()),
             // Held anew by each attempt: a tag that was invalidated since has a new generation. That there are
             // not too many was checked before.
-            tags: tags.map_or_else(own_tags, |names| self.hold_tags(names).ok().flatten()),
+            tags: tags.map_or_else(own_tags, |names| {
+                let tags = self.hold_tags(names).ok().flatten();
+                match own_tags().as_ref().and_then(TagSet::namespace) {
+                    None => tags,
+                    Some(namespace) => Some(TagSet::in_namespace(tags, Arc::clone(namespace))),
+                }
+            }),
+            namespace: None,
             is_unevictable: is_unevictable
                 || valid.is_some_and(|(old, _)| old.meta().is_unevictable()),
             // The value that was computed is lost with the entry: a miss loads what it was computed from.
@@ -95,15 +105,16 @@ where
         value: V,
         basis: Basis<K>,
     ) -> (Owned<K, V>, Option<EntryTtl>) {
-        let Basis { key, lifetime, keeps_lifetime, tags, is_unevictable, cost } = basis;
+        let Basis { key, lifetime, keeps_lifetime, tags, is_unevictable, namespace, cost } = basis;
         if keeps_lifetime {
             let spec = self.shared.engine.timing.spec_always(EntryTtl::Default, hash);
+            let tags = self.with_namespace(tags, namespace, &key);
             let pair = (key, value);
             let new = self.make_extended(hash, weight, pair, Some(spec), tags, is_unevictable);
             new.set_load_time(cost);
             (new, None)
         } else {
-            let traits = Traits { lifetime, tags, is_unevictable, cost };
+            let traits = Traits { lifetime, tags, is_unevictable, namespace, cost };
             (self.make(hash, weight, key, value, traits), Some(lifetime))
         }
     }

@@ -71,11 +71,18 @@ where
     where
         K: Clone,
     {
-        let Traits { lifetime, tags, is_unevictable, cost } = traits;
+        let Traits { lifetime, tags, is_unevictable, namespace, cost } = traits;
         let options = UpdateOptions::new();
         let wanted = Computation { key: &key, hash: open.hash, owned: || key.clone(), options };
-        let basis =
-            Basis { key: key.clone(), lifetime, keeps_lifetime: false, tags, is_unevictable, cost };
+        let basis = Basis {
+            key: key.clone(),
+            lifetime,
+            keeps_lifetime: false,
+            tags,
+            is_unevictable,
+            namespace,
+            cost,
+        };
         self.conclude(open, Expected::Anything, Step::Put(value, basis), &wanted, see)
     }
 

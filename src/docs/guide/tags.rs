@@ -34,6 +34,7 @@
 //!   stored.
 //! - Invalidated entries take room until their key is stored again, the policy evicts them, or
 //!   `retain(|_, _| true)` sweeps them out.
+//! - In a cache with [namespaces](super::namespaces), an entry has at most three tags.
 //! - Snapshots keep tags. An invalidation does not reach a file that was written before it. Repeat it
 //!   after loading, if the entries must not come back.
 //!

@@ -33,6 +33,9 @@ impl Evictor {
         let id = record.node();
         let is_same = |entry: &EntryPtr| entry.hash().tag() == record.tag();
         if !self.nodes.evictable(id).as_ref().is_some_and(is_same) {
+            if self.quotas.is_some() {
+                self.note_kept_use(id, record.tag());
+            }
             return;
         }
         if !self.demoted.is_empty() {

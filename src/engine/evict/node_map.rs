@@ -20,6 +20,8 @@ pub(super) struct NodeMap {
     pub(super) weight: u64,
     /// The number of entries that are special (`is_special`).
     pub(super) special: usize,
+    /// The number of entries that the policy does not know: the unevictable ones, and the kept ones.
+    pub(super) outside: usize,
     /// The number of unevictable entries, and their weight.
     pub(super) unevictable: usize,
     pub(super) unevictable_weight: u64,
@@ -29,7 +31,7 @@ pub(super) struct NodeMap {
     pub(super) timers: Timers,
 }
 
-const _: () = assert!(offset_of!(NodeMap, unevictable) <= 64);
+const _: () = assert!(offset_of!(NodeMap, outside) <= 64);
 
 impl NodeMap {
     #[inline]
@@ -125,11 +127,11 @@ impl NodeMap {
         self.free.push(id);
     }
 
-    /// The entry, if it is evictable.
+    /// The entry, if it is evictable and the policy knows it.
     #[inline]
     pub(super) fn evictable(&self, id: NodeId) -> Option<EntryPtr> {
         // In most caches all are, and then the metadata need not be read.
-        self.get(id).filter(|entry| self.unevictable == 0 || !entry.meta().is_unevictable())
+        self.get(id).filter(|entry| self.outside == 0 || !entry.meta().is_outside_policy())
     }
 
     #[inline]
@@ -144,6 +146,7 @@ impl NodeMap {
     #[cold]
     fn count_apart(&mut self, id: NodeId, entry: &EntryMeta) {
         if entry.is_unevictable() {
+            self.outside += 1;
             self.unevictable += 1;
             self.unevictable_weight += u64::from(entry.weight());
         }
@@ -165,6 +168,7 @@ impl NodeMap {
     #[cold]
     fn discount_apart(&mut self, id: NodeId, entry: &EntryMeta) {
         if entry.is_unevictable() {
+            self.outside -= 1;
             self.unevictable -= 1;
             self.unevictable_weight -= u64::from(entry.weight());
         }

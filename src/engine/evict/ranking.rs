@@ -93,7 +93,13 @@ impl Evictor {
         while let Some(id) = self.demoted.pop_front() {
             if self.is_demoted(id) {
                 self.call_policy_impl(|policy, nodes| policy.on_remove(id, nodes));
-                return self.nodes.take(id);
+                let entry = self.nodes.expect(id);
+                if self.can_lose(entry, false) {
+                    return self.nodes.take(id);
+                }
+                entry.meta().clear_demoted();
+                self.keep(id, entry);
+                continue;
             }
             // Used since, which ends the demotion.
             self.restore_rank(id);
@@ -109,7 +115,7 @@ impl Evictor {
     /// The hashes of up to `count` entries, the hottest or the coldest first, and how often each was used
     /// lately.
     pub(crate) fn ranked(&mut self, rank: Rank, count: usize) -> Vec<(KeyHash, u64)> {
-        let count = count.min(self.evictable_len());
+        let count = count.min(self.len() - self.nodes.outside);
         let ids = match rank {
             Rank::Coldest => self.coldest(count),
             Rank::Hottest => self.hottest(count),
@@ -163,7 +169,7 @@ impl Evictor {
         self.add_named(&mut ranking, Rank::Hottest, count + self.demoted.len());
         ranking.ids.retain(|id| !self.is_demoted(*id));
         if ranking.ids.len() < count {
-            let rest = self.coldest(self.evictable_len());
+            let rest = self.coldest(self.len() - self.nodes.outside);
             let mut named: HashSet<_> = ranking.ids.iter().copied().collect();
             ranking.ids.extend(rest.into_iter().rev().filter(|id| named.insert(*id)));
         }
@@ -188,7 +194,7 @@ impl Evictor {
     /// How often the entry of `id` was used lately according to the policy, unless the entry has left.
     pub(crate) fn frequency(&mut self, id: NodeId, hash: KeyHash) -> Option<u64> {
         let entry = self.nodes.get(id).filter(|entry| entry.hash() == hash)?;
-        if entry.meta().is_unevictable() {
+        if entry.meta().is_outside_policy() {
             return Some(u64::from(entry.frequency()));
         }
         self.call_policy(|policy, nodes| policy.hints().frequency(id, nodes))
@@ -235,6 +241,8 @@ impl Evictor {
                 .filter(is_unnamed)
                 .map(|id| match nodes.evictable(id) {
                     Some(_) => (policy.hints().frequency(id, nodes), id),
+                    // Kept: the policy would have evicted it.
+                    None if nodes.expect(id).meta().is_kept() => (0, id),
                     // Unevictable: warmer than all others.
                     None => (u64::MAX, id),
                 })

@@ -12,7 +12,8 @@ impl Evictor {
     }
 
     /// Panics unless ids, entries and weight agree with each other and with the limits.
-    pub(crate) fn validate(&self) {
+    /// Returns what the entries take of a bound that all partitions share.
+    pub(crate) fn validate(&self) -> u64 {
         let nodes = &self.nodes;
         let (mut weight, mut unevictable, mut unevictable_weight) = (0, 0, 0);
         let (mut heavy, mut heavy_weight) = (Vec::new(), 0);
@@ -59,5 +60,6 @@ impl Evictor {
         let free = nodes.entries.iter().filter(|entry| entry.is_none()).count();
         assert_eq!(free, nodes.free.len(), "a free id is missing or listed twice");
         assert!(!self.is_above_limits(), "a limit is exceeded after maintenance");
+        self.validate_quotas()
     }
 }

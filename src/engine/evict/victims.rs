@@ -29,7 +29,7 @@ impl Evictor {
 
     /// The victim that the policy names while a node is spared.
     #[cold]
-    fn name_sparing(&mut self) -> Option<NodeId> {
+    pub(super) fn name_sparing(&mut self) -> Option<NodeId> {
         let spared = self.spared_node();
         let name = |policy: &mut dyn EvictionPolicy, nodes: &dyn Nodes| match spared {
             Some(spared) => policy.evict_sparing(spared, nodes),
@@ -41,6 +41,9 @@ impl Evictor {
     /// Chooses an entry to evict and unlinks it; `None` if there is none.
     #[inline]
     pub(crate) fn evict(&mut self) -> Option<EntryPtr> {
+        if self.quotas.is_some() {
+            return self.evict_within_quotas();
+        }
         if !self.demoted.is_empty()
             && let Some(entry) = self.evict_demoted()
         {

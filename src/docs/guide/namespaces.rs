@@ -1,0 +1,36 @@
+//! Tenants that share one cache, each with a guaranteed part.
+//!
+//! A cache for each tenant wastes what the idle ones do not use; one cache for all lets the busiest take
+//! everything. With [namespaces](crate::Builder::namespaces), all share one bound, and each is guaranteed a
+//! minimum of it.
+//!
+//! ```
+//! use larder::{Cache, Namespaces};
+//!
+//! // Keys are such as "acme:/orders/7".
+//! let tenants = Namespaces::by_name(|key: &String| key.split(':').next().unwrap_or(""))
+//!     .guarantee("acme", 2_000)
+//!     .guarantee("umbra", 1_000);
+//! let pages: Cache<String, String> =
+//!     Cache::builder().capacity(10_000).count_lookups().namespaces(tenants).build()?;
+//! pages.insert("acme:/orders/7".to_owned(), "seven".to_owned());
+//! assert_eq!(pages.namespace_of("acme:/orders/7").as_deref(), Some("acme"));
+//!
+//! // Everything that the tenant has is gone before the call returns.
+//! pages.invalidate_namespace("acme");
+//! assert_eq!(pages.get("acme:/orders/7"), None);
+//! # Ok::<(), larder::BuildError>(())
+//! ```
+//!
+//! - Minimums are in entries if the cache has a capacity, in weight if it has a maximal weight. Leave a part of
+//!   the bound unguaranteed: that is what the policy can give to those who make the best use of it. The
+//!   [figures](crate::docs::design#namespaces) show what that brings.
+//! - A namespace that is idle keeps its minimum. Guarantee what a tenant needs when it comes back, not
+//!   what it uses at its busiest.
+//! - Where the key does not say the namespace, use [`Namespaces::at_insertion`](crate::Namespaces::at_insertion)
+//!   and [`InsertOptions::namespace`](crate::InsertOptions::namespace).
+//! - [`namespace_stats`](crate::Cache::namespace_stats) shows entries, weight, hits, insertions and evictions of
+//!   one. A lookup of an absent key does not know its namespace;
+//!   [`get_in`](crate::Cache::get_in) says it, so that the miss is counted.
+//! - Thousands of namespaces are fine. Each takes about 300 bytes, and 16 bytes more for each of up to eight cores
+//!   if lookups are counted.

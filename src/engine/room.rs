@@ -1,0 +1,78 @@
+//! Room in other partitions, where all partitions share one bound because the cache has namespaces.
+//!
+//! A run of maintenance evicts from its own partition. If nothing there may leave (`evict::quotas`), the
+//! thread comes here after it has released the lock, and lets the partitions evict one after the other, each
+//! under its own lock, until the bound holds. A thread holds one partition's lock at a time, so no two wait
+//! for each other.
+//!
+//! | pass | which entries may leave |
+//! |---|---|
+//! | first | those of namespaces that stay at or above their minimums, but no partition's newest entry if all others there are protected |
+//! | last resort | the newest entries too; and entries with which a namespace crosses its minimum, which happens only by weight |
+//!
+//! The sum of the minimums is at most the bound, so while the bound is exceeded the second pass finds an entry,
+//! unless another thread has taken it off its account and not off the sum yet; that thread then makes the
+//! room.
+#![forbid(unsafe_code)]
+
+use super::Engine;
+use super::partition::{Freeing, Partition};
+use crate::namespaces::Quotas;
+
+impl<K, V> Engine<K, V> {
+    /// Makes room in other partitions if the bound that all share is exceeded.
+    #[inline]
+    pub(super) fn share_excess(&self) {
+        if let Some(quotas) = &self.quotas
+            && quotas.is_above_enforced(None)
+        {
+            self.evict_anywhere(quotas, || quotas.is_above_enforced(None));
+        }
+    }
+
+    /// After the bound that all partitions share was lowered: evicts the excess, a few entries of each partition
+    /// at a time.
+    pub(super) fn lower_shared_bound(&self) {
+        if let Some(quotas) = &self.quotas {
+            self.evict_anywhere(quotas, || quotas.is_above_bound());
+        }
+    }
+
+    /// Lets the partitions evict in turn as long as there `is_excess` and one of them can.
+    #[cold]
+    fn evict_anywhere(&self, quotas: &Quotas, is_excess: impl Fn() -> bool) {
+        let count = self.partitions.len();
+        for is_last_resort in [false, true] {
+            let mut has_evicted = true;
+            while has_evicted {
+                has_evicted = false;
+                for _ in 0..count {
+                    if !is_excess() {
+                        return;
+                    }
+                    let partition = &self.partitions[quotas.next_partition(count)];
+                    has_evicted |= self.evict_some(partition, is_last_resort);
+                }
+            }
+        }
+    }
+
+    /// Runs maintenance of a partition while the bound is exceeded. False if that evicts nothing.
+    fn evict_some(&self, partition: &Partition<K, V>, is_last_resort: bool) -> bool {
+        let (after, has_evicted) = {
+            let mut core = partition.core.lock();
+            let (len, losses) = (core.evictor.len(), core.evictor.losses());
+            core.evictor.set_last_resort(is_last_resort);
+            let after = partition.run(&mut core, self, None, Freeing::AsRetired, None);
+            core.evictor.set_last_resort(false);
+            let has_evicted = match self.atomic {
+                None => core.evictor.losses() > losses,
+                // A victim within another thread's gate was put back.
+                Some(_) => after.leaving.is_some() || core.evictor.len() < len,
+            };
+            (after, has_evicted)
+        };
+        self.finish_runs(partition, after, None);
+        has_evicted
+    }
+}

@@ -1,0 +1,317 @@
+//! The namespaces of a cache: their minimums, what they hold, and the bound that they share.
+//!
+//! Each entry belongs to one namespace. Its first tag is a generation of that namespace (`tags`), in which
+//! the account of the namespace is too ([`Account`]). So an entry says by itself what its namespace is, and to
+//! invalidate a namespace is to end its generation: O(1), however many entries it has. Entries of ended
+//! generations are in no account that a minimum protects.
+//!
+//! The bound is one for all partitions: a partition evicts if `total` is above it, whatever the partition
+//! itself holds. The next generation is made when the last one is ended, so a namespace always has one.
+//!
+//! # What always holds
+//! While no thread is between two steps, `total` is the sum of all accounts, those of ended generations
+//! included. The sum of the minimums is at most the bound. So if `total` is above the bound, then some
+//! namespace is above its minimum, or there are entries of ended generations: there is something to evict.
+//!
+//! # Orderings
+//! All counts are relaxed: none publishes other memory. The lock of a namespace orders its generations, as
+//! the lock of a shard does in `tags`.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crossbeam_utils::CachePadded;
+
+use crate::base::sync::{self, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::tags::{Account, QuotaUnit, Tag};
+
+/// The most threads that count hits apart from each other.
+const MAX_STRIPES: usize = 8;
+
+/// What a namespace holds and has done, as [`Cache::namespace_stats`](crate::Cache::namespace_stats) returns
+/// it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct NamespaceStats {
+    /// The name; empty for the namespace of all entries that are in no other.
+    pub name: String,
+    /// What it is guaranteed, in entries or in units of weight.
+    pub minimum: u64,
+    /// The number of its entries that maintenance has seen and that may be evicted, without those that were
+    /// [invalidated](crate::Cache::invalidate_namespace).
+    pub entries: u64,
+    /// The weight of these.
+    pub weight: u64,
+    /// Lookups that found one of its entries. `None` unless
+    /// [`Builder::count_lookups`](crate::Builder::count_lookups) was called.
+    pub hits: Option<u64>,
+    /// Calls of [`Cache::get_in`](crate::Cache::get_in) for this namespace that found nothing; also `None`
+    /// unless lookups are counted. Other lookups do not say which namespace a key that is absent belongs to.
+    pub misses: Option<u64>,
+    /// Entries that came into it, without those that have replaced another one.
+    pub insertions: u64,
+    /// Entries that left because the bound was reached.
+    pub evictions: u64,
+    /// The weight of these.
+    pub evicted_weight: u64,
+}
+
+/// A namespace of which no other thread has counted anything yet.
+struct Namespace {
+    name: Arc<str>,
+    minimum: u64,
+    /// The generation to which new entries belong.
+    current: Mutex<Arc<Tag>>,
+    insertions: AtomicU64,
+    evictions: AtomicU64,
+    evicted_weight: AtomicU64,
+}
+
+/// Hits and misses of each namespace, in turn, as some of the threads have counted them.
+type LookupCounts = CachePadded<Box<[AtomicU64]>>;
+
+/// All namespaces of a cache.
+pub(crate) struct Quotas {
+    unit: QuotaUnit,
+    bound: AtomicU64,
+    /// What there may be while a lowered bound is approached; of no effect if that is less than the bound.
+    approached: AtomicU64,
+    /// What all partitions hold of what may be evicted.
+    total: CachePadded<AtomicU64>,
+    /// The partition in which the last search for room elsewhere began.
+    hand: AtomicUsize,
+    minimums: u64,
+    namespaces: Box<[CachePadded<Namespace>]>,
+    numbers: HashMap<Arc<str>, u32, ahash::RandomState>,
+    /// Empty if lookups are not counted.
+    lookups: Box<[LookupCounts]>,
+}
+
+impl Quotas {
+    /// Namespaces of different names with their minimums, the first for all entries that are in no other.
+    /// `counted_by` threads count lookups; 0 if none does.
+    pub(crate) fn new(
+        unit: QuotaUnit,
+        bound: u64,
+        namespaces: Vec<(Arc<str>, u64)>,
+        counted_by: usize,
+    ) -> Self {
+        let numbers = (0..).zip(&namespaces).map(|(at, (name, _))| (Arc::clone(name), at));
+        let numbers = numbers.collect();
+        let minimums = namespaces.iter().fold(0_u64, |sum, (_, least)| sum.saturating_add(*least));
+        let counts = || (0..2 * namespaces.len()).map(|_| AtomicU64::new(0)).collect();
+        let stripes = counted_by.next_power_of_two().min(MAX_STRIPES);
+        let stripes = if counted_by == 0 { 0 } else { stripes };
+        let lookups = (0..stripes).map(|_| CachePadded::new(counts())).collect();
+        let make = |(at, (name, minimum)): (u32, (Arc<str>, u64))| {
+            let current = Tag::of_namespace(&name, Account::new(at, unit, minimum));
+            CachePadded::new(Namespace {
+                name,
+                minimum,
+                current: Mutex::new(current),
+                insertions: AtomicU64::new(0),
+                evictions: AtomicU64::new(0),
+                evicted_weight: AtomicU64::new(0),
+            })
+        };
+        Self {
+            unit,
+            bound: AtomicU64::new(bound),
+            approached: AtomicU64::new(0),
+            total: CachePadded::new(AtomicU64::new(0)),
+            hand: AtomicUsize::new(0),
+            minimums,
+            lookups,
+            numbers,
+            namespaces: (0..).zip(namespaces).map(make).collect(),
+        }
+    }
+
+    /// The number of the namespace of that name.
+    pub(crate) fn number_of(&self, name: &str) -> Option<u32> {
+        self.numbers.get(name).copied()
+    }
+
+    /// How many namespaces there are.
+    pub(crate) fn len(&self) -> usize {
+        self.namespaces.len()
+    }
+
+    /// The name of a namespace of this cache.
+    pub(crate) fn name(&self, number: u32) -> &Arc<str> {
+        &self.namespaces[number as usize].name
+    }
+
+    /// The generation of a namespace to which new entries belong.
+    pub(crate) fn current(&self, number: u32) -> Arc<Tag> {
+        Arc::clone(&sync::lock(&self.namespaces[number as usize].current))
+    }
+
+    /// Ends the current generation of a namespace, and begins the next.
+    pub(crate) fn invalidate(&self, number: u32) {
+        let Namespace { name, minimum, current, .. } = &*self.namespaces[number as usize];
+        let next = Tag::of_namespace(name, Account::new(number, self.unit, *minimum));
+        let ended = {
+            let mut current = sync::lock(current);
+            // Under the lock, so that no entry is given the next one while this still lives.
+            current.end();
+            std::mem::replace(&mut *current, next)
+        };
+        drop(ended);
+    }
+
+    /// The sum of the minimums.
+    pub(crate) fn minimums(&self) -> u64 {
+        self.minimums
+    }
+
+    /// The bound on weight, if that is what the namespaces share.
+    pub(crate) fn max_weight(&self) -> Option<u64> {
+        (self.unit == QuotaUnit::Weight).then(|| self.bound.load(Ordering::Relaxed))
+    }
+
+    /// Changes the bound. A lower one is approached in steps.
+    pub(crate) fn set_bound(&self, bound: u64) {
+        self.approached.store(self.total.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.bound.store(bound, Ordering::Relaxed);
+    }
+
+    /// Whether there is more than the bound allows.
+    #[inline]
+    pub(crate) fn is_above_bound(&self) -> bool {
+        self.total.load(Ordering::Relaxed) > self.bound.load(Ordering::Relaxed)
+    }
+
+    /// Whether there would be more than is allowed now, with a new entry of that weight; or is, without one.
+    #[inline]
+    pub(crate) fn is_above_enforced(&self, new: Option<u32>) -> bool {
+        let new = new.map_or(0, |weight| self.unit.cost(weight));
+        let bound = self.bound.load(Ordering::Relaxed);
+        let enforced = bound.max(self.approached.load(Ordering::Relaxed));
+        self.total.load(Ordering::Relaxed).saturating_add(new) > enforced
+    }
+
+    /// Allows no more than there is now, as far as that is above the bound.
+    pub(crate) fn ratchet(&self) {
+        self.approached.fetch_min(self.total.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// The partition, of so many, in which a search for room begins.
+    pub(crate) fn next_partition(&self, partitions: usize) -> usize {
+        self.hand.fetch_add(1, Ordering::Relaxed) % partitions
+    }
+
+    /// Notes an entry that may be evicted from now on.
+    pub(crate) fn add(&self, account: &Account, weight: u32) {
+        account.add(weight);
+        self.total.fetch_add(self.unit.cost(weight), Ordering::Relaxed);
+    }
+
+    /// Notes that an entry has left for another reason than the bound.
+    pub(crate) fn subtract(&self, account: &Account, weight: u32) {
+        account.subtract(weight);
+        self.total.fetch_sub(self.unit.cost(weight), Ordering::Relaxed);
+    }
+
+    /// Takes an entry that is to be evicted off the accounts, unless its namespace must not lose it.
+    pub(crate) fn try_lose(&self, account: &Account, weight: u32, may_cross: bool) -> bool {
+        let is_lost = account.try_lose(weight, may_cross);
+        if is_lost {
+            self.total.fetch_sub(self.unit.cost(weight), Ordering::Relaxed);
+        }
+        is_lost
+    }
+
+    pub(crate) fn count_insertion(&self, number: u32) {
+        self.namespaces[number as usize].insertions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_eviction(&self, number: u32, weight: u32) {
+        let Namespace { evictions, evicted_weight, .. } = &*self.namespaces[number as usize];
+        evictions.fetch_add(1, Ordering::Relaxed);
+        evicted_weight.fetch_add(u64::from(weight), Ordering::Relaxed);
+    }
+
+    /// Counts a lookup by the thread of that number, if lookups are counted.
+    #[inline]
+    pub(crate) fn count_lookup(&self, number: u32, is_hit: bool, thread: usize) {
+        if !self.lookups.is_empty() {
+            let at = 2 * number as usize + usize::from(!is_hit);
+            self.lookups[thread % self.lookups.len()][at].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What a namespace holds and has done.
+    pub(crate) fn stats(&self, number: u32) -> NamespaceStats {
+        let at = number as usize;
+        let Namespace { name, minimum, insertions, evictions, evicted_weight, .. } =
+            &*self.namespaces[at];
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let counted = |at: usize| {
+            let counts = self.lookups.iter().map(|stripe| read(&stripe[at]));
+            (!self.lookups.is_empty()).then(|| counts.sum())
+        };
+        let (entries, weight) = self.current(number).account().map_or((0, 0), Account::held);
+        NamespaceStats {
+            name: name.to_string(),
+            minimum: *minimum,
+            entries,
+            weight,
+            hits: counted(2 * at),
+            misses: counted(2 * at + 1),
+            insertions: read(insertions),
+            evictions: read(evictions),
+            evicted_weight: read(evicted_weight),
+        }
+    }
+
+    /// Panics unless the entries that the partitions hold make up the total.
+    pub(crate) fn validate(&self, held: u64) {
+        assert_eq!(self.total.load(Ordering::Relaxed), held, "the namespaces are miscounted");
+    }
+
+    /// What an entry of that weight takes of the bound.
+    pub(crate) fn cost(&self, weight: u32) -> u64 {
+        self.unit.cost(weight)
+    }
+}
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ended_generation_leaves_the_account_of_the_next_empty() {
+        let names = vec![("".into(), 0), ("a".into(), 2)];
+        let quotas = Quotas::new(QuotaUnit::Entries, 10, names, 1);
+        let (number, old) = (quotas.number_of("a").unwrap(), quotas.current(1));
+        (0..4).for_each(|_| quotas.add(old.account().unwrap(), 3));
+        assert_eq!((quotas.stats(number).entries, quotas.stats(number).weight), (4, 12));
+        quotas.invalidate(number);
+        assert_eq!(quotas.stats(number).entries, 0);
+        quotas.subtract(old.account().unwrap(), 3);
+        assert_eq!(quotas.stats(number).entries, 0, "it was not of this generation");
+        quotas.validate(3);
+    }
+
+    #[test]
+    fn lowered_bound_is_approached_and_never_left_behind() {
+        let quotas = Quotas::new(QuotaUnit::Entries, 10, vec![("".into(), 0)], 0);
+        let current = quotas.current(0);
+        let account = current.account().unwrap();
+        (0..10).for_each(|_| quotas.add(account, 1));
+        quotas.set_bound(4);
+        assert!(quotas.is_above_bound() && !quotas.is_above_enforced(None));
+        assert!(quotas.is_above_enforced(Some(1)));
+        while quotas.is_above_bound() {
+            assert!(quotas.try_lose(account, 1, false));
+            quotas.ratchet();
+        }
+        assert!(quotas.is_above_enforced(Some(1)) && !quotas.is_above_enforced(None));
+        quotas.set_bound(5);
+        quotas.ratchet();
+        assert!(!quotas.is_above_enforced(Some(1)), "a higher bound holds at once");
+    }
+}

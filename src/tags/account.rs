@@ -1,0 +1,142 @@
+//! The account of one generation of a namespace: what it holds, and the rule by which it loses entries.
+//!
+//! # The guarantee
+//! An entry may be evicted if the namespace stays at or above its minimum without it. `try_lose` checks
+//! that and takes the entry off the account in one compare-and-swap, which is the linearization point of
+//! the guarantee: of several partitions that choose victims of one namespace at the same time, only as
+//! many succeed as there is above the minimum. An entry that may not leave stays with its partition.
+//!
+//! # Orderings
+//! All are relaxed: each account is one word, and no other memory depends on it.
+#![forbid(unsafe_code)]
+
+use crate::base::sync::{AtomicU64, Ordering};
+
+/// What quotas count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QuotaUnit {
+    Entries,
+    Weight,
+}
+
+impl QuotaUnit {
+    /// What an entry of that weight takes.
+    #[inline]
+    pub(crate) fn cost(self, weight: u32) -> u64 {
+        match self {
+            Self::Entries => 1,
+            Self::Weight => u64::from(weight),
+        }
+    }
+
+    /// The same in the other unit.
+    fn other_cost(self, weight: u32) -> u64 {
+        match self {
+            Self::Entries => u64::from(weight),
+            Self::Weight => 1,
+        }
+    }
+}
+
+/// The account of a generation.
+pub(crate) struct Account {
+    /// The number of the namespace.
+    pub(crate) namespace: u32,
+    unit: QuotaUnit,
+    minimum: u64,
+    /// What the generation holds in the unit of the quotas, and in the other one.
+    used: AtomicU64,
+    other: AtomicU64,
+}
+
+impl Account {
+    pub(crate) fn new(namespace: u32, unit: QuotaUnit, minimum: u64) -> Self {
+        Self { namespace, unit, minimum, used: AtomicU64::new(0), other: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn add(&self, weight: u32) {
+        self.used.fetch_add(self.unit.cost(weight), Ordering::Relaxed);
+        self.other.fetch_add(self.unit.other_cost(weight), Ordering::Relaxed);
+    }
+
+    /// For an entry that has left for another reason than a bound.
+    pub(crate) fn subtract(&self, weight: u32) {
+        self.used.fetch_sub(self.unit.cost(weight), Ordering::Relaxed);
+        self.other.fetch_sub(self.unit.other_cost(weight), Ordering::Relaxed);
+    }
+
+    /// Takes an entry off the account that is to be evicted. False if the namespace must not lose it: it is at
+    /// or below its minimum, or would fall below it, unless it `may_cross` it with this entry.
+    pub(crate) fn try_lose(&self, weight: u32, may_cross: bool) -> bool {
+        let cost = self.unit.cost(weight);
+        let lose = |used: u64| {
+            let left = used.checked_sub(cost)?;
+            (used > self.minimum && (may_cross || left >= self.minimum)).then_some(left)
+        };
+        let is_lost = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lose).is_ok();
+        if is_lost {
+            self.other.fetch_sub(self.unit.other_cost(weight), Ordering::Relaxed);
+        }
+        is_lost
+    }
+
+    /// Whether there is more than the minimum.
+    pub(crate) fn is_above_minimum(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > self.minimum
+    }
+
+    /// The number of entries and their weight.
+    pub(crate) fn held(&self) -> (u64, u64) {
+        let (used, other) = (self.used.load(Ordering::Relaxed), self.other.load(Ordering::Relaxed));
+        match self.unit {
+            QuotaUnit::Entries => (used, other),
+            QuotaUnit::Weight => (other, used),
+        }
+    }
+}
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_loses_what_is_above_its_minimum_and_no_more() {
+        let account = Account::new(0, QuotaUnit::Entries, 3);
+        (0..5).for_each(|_| account.add(7));
+        assert_eq!(account.held(), (5, 35));
+        assert!(account.try_lose(7, false) && account.try_lose(7, false));
+        assert!(!account.try_lose(7, false) && !account.try_lose(7, true));
+        assert_eq!((account.held(), account.is_above_minimum()), ((3, 21), false));
+        account.subtract(7);
+        assert_eq!(account.held(), (2, 14));
+    }
+
+    #[test]
+    fn an_entry_that_crosses_the_minimum_leaves_only_if_it_may() {
+        let account = Account::new(0, QuotaUnit::Weight, 50);
+        account.add(30);
+        account.add(30);
+        assert!(!account.try_lose(30, false));
+        assert!(account.try_lose(30, true));
+        assert!(!account.try_lose(30, true), "it is below its minimum");
+        let account = Account::new(0, QuotaUnit::Weight, 50);
+        account.add(50);
+        account.add(0);
+        assert!(
+            !account.try_lose(0, true),
+            "at its minimum it loses nothing, not even without weight"
+        );
+    }
+
+    #[test]
+    fn threads_together_take_no_more_than_is_above_the_minimum() {
+        let account = Account::new(0, QuotaUnit::Entries, 500);
+        (0..2_000).for_each(|_| account.add(1));
+        let lost = || (0..1_000).filter(|_| account.try_lose(1, false)).count();
+        let all: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(lost)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it does not panic")).sum()
+        });
+        assert_eq!((all, account.held()), (1_500, (500, 500)));
+    }
+}

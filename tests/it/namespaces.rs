@@ -1,0 +1,4 @@
+//! Namespaces keep what they are guaranteed.
+
+mod guarantee;
+mod life;
