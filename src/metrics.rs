@@ -123,7 +123,7 @@ pub use text::{Exposition, OPENMETRICS_CONTENT_TYPE, PROMETHEUS_CONTENT_TYPE};
 /// A part of a program that has metrics of its own.
 ///
 /// Closures of this form are sources too. Names that begin with `larder_` are the library's, and with `larder_server_`
-/// those of the crate `larder-server`.
+/// and `larder_near_` those of the crates `larder-server` and `larder-near`.
 ///
 /// # Examples
 /// ```

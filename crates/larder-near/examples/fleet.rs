@@ -1,15 +1,18 @@
-//! A fleet: three processes with near caches over one server, which read and write the same keys, and what
-//! each of them has seen of the others' writes.
+//! A fleet: three processes with near caches over one cluster or one server, which read and write the same keys, and
+//! what each of them has seen of the others' writes.
 //!
-//! `cargo run --release --package larder-near --example fleet [redis://host:port]` uses the server that is
-//! named, or starts a `redis-server` of its own.
+//! `cargo run --release --package larder-near --example fleet` starts a cluster of three `redis-server`s of its own;
+//! with `single`, one server. `fleet redis://host:port` uses the server that is named, and with several
+//! addresses the cluster to which they belong.
+
+mod own_servers;
 
 use std::error::Error;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use larder_near::{BlockingNearCache, NearCache};
+use own_servers::{OwnCluster, OwnServer};
 
 const MEMBERS: u64 = 3;
 const KEYS: u64 = 1000;
@@ -22,26 +25,33 @@ type Written = u64;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
-        [role, address, number] if role == "member" => member(address, number.parse()?),
-        [address] => fleet(address),
-        _ => {
-            let Some(server) = OwnServer::start()? else {
-                println!("SKIPPED: the fleet, for want of redis-server; name a server's address");
-                return Ok(());
-            };
-            fleet(&server.address)
-        }
+        [role, number, addresses @ ..] if role == "member" => member(addresses, number.parse()?),
+        [kind] if kind == "single" => match OwnServer::start(None)? {
+            Some(server) => fleet(&[server.address()]),
+            None => skip(),
+        },
+        [] => match OwnCluster::start()? {
+            Some(cluster) => fleet(&cluster.addresses()),
+            None => skip(),
+        },
+        addresses => fleet(addresses),
     }
 }
 
+fn skip() -> Result<(), Box<dyn Error>> {
+    println!("SKIPPED: the fleet, for want of redis-server; name a server's address");
+    Ok(())
+}
+
 /// Runs the members as processes of their own, and prints what they report.
-fn fleet(address: &str) -> Result<(), Box<dyn Error>> {
+fn fleet(addresses: &[String]) -> Result<(), Box<dyn Error>> {
     println!("member      reads  in memory     writes  refused  stale reads  oldest, ms  seconds");
     let program = std::env::current_exe()?;
     let members: Vec<Child> = (0..MEMBERS)
         .map(|number| {
             Command::new(&program)
-                .args(["member", address, &number.to_string()])
+                .args(["member", &number.to_string()])
+                .args(addresses)
                 .stdout(Stdio::piped())
                 .spawn()
         })
@@ -53,14 +63,22 @@ fn fleet(address: &str) -> Result<(), Box<dyn Error>> {
         }
         print!("{}", String::from_utf8_lossy(&output.stdout));
     }
-    println!("\nA read is stale if it found a value that another member had overwritten before.");
+    println!(
+        "\n{} server(s). A read is stale if it found a value that another member had overwritten before.",
+        addresses.len()
+    );
     println!("The promise: none is older than {} ms.", MAX_STALE.as_millis());
     Ok(())
 }
 
 /// Reads and writes random keys, some far more often than others, and notes the reads that were stale.
-fn member(address: &str, number: u64) -> Result<(), Box<dyn Error>> {
-    let near: BlockingNearCache<u64, Written> = NearCache::builder(address)
+fn member(addresses: &[String], number: u64) -> Result<(), Box<dyn Error>> {
+    let builder = NearCache::builder();
+    let builder = match addresses {
+        [address] => builder.server(address),
+        _ => builder.cluster(addresses),
+    };
+    let near: BlockingNearCache<u64, Written> = builder
         .prefix("fleet:")
         .max_stale(MAX_STALE)
         // A busy machine must not make it fail.
@@ -112,39 +130,4 @@ fn member(address: &str, number: u64) -> Result<(), Box<dyn Error>> {
 
 fn now() -> Result<u64, Box<dyn Error>> {
     Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?)
-}
-
-/// A `redis-server` on loopback without files, which ends with its owner.
-struct OwnServer {
-    child: Child,
-    address: String,
-}
-
-impl OwnServer {
-    /// `None` if there is no such program.
-    fn start() -> Result<Option<Self>, Box<dyn Error>> {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let started = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .stdout(Stdio::null())
-            .spawn();
-        let Ok(child) = started else { return Ok(None) };
-        let server = Self { child, address: format!("redis://127.0.0.1:{port}") };
-        // It is ready when it can be connected to.
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if Instant::now() > deadline {
-                return Err("redis-server does not start".into());
-            }
-            std::thread::yield_now();
-        }
-        Ok(Some(server))
-    }
-}
-
-impl Drop for OwnServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

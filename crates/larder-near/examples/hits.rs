@@ -1,7 +1,8 @@
 //! What a hit of the near cache costs beside one of larder: the same keys and values in both, read in turns.
 //!
-//! `cargo run --release --package larder-near --example hits [redis://host:port]`; without an address it takes
-//! `redis://127.0.0.1:6379`, and says if nothing answers there.
+//! `cargo run --release --package larder-near --example hits [redis://host:port [seconds]]`; without an address it
+//! takes `redis://127.0.0.1:6379`, and says if nothing answers there. The entries of both have a time to live, of an hour
+//! or of so many seconds; with 0 they have none.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -10,18 +11,24 @@ use larder::Cache;
 use larder_near::{BlockingNearCache, NearBuildError, NearCache};
 
 const KEYS: u64 = 1000;
-const ROUNDS: u64 = 200;
-const TURNS: usize = 15;
+const ROUNDS: u64 = 20;
+const TURNS: usize = 400;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or("redis://127.0.0.1:6379".to_owned());
-    let connected = NearCache::builder(&address)
+    let seconds = std::env::args().nth(2).map_or(Ok(3600), |seconds| seconds.parse())?;
+    let mut builder = NearCache::builder()
+        .server(&address)
         .prefix("hits:")
         .capacity(100_000)
         .max_stale(Duration::from_secs(30))
-        .call_timeout(Duration::from_secs(30))
-        .time_to_live(Duration::from_secs(3600))
-        .connect_blocking();
+        .call_timeout(Duration::from_secs(30));
+    let mut own_builder = Cache::builder().capacity(100_000);
+    if seconds > 0 {
+        builder = builder.time_to_live(Duration::from_secs(seconds));
+        own_builder = own_builder.time_to_live(Duration::from_secs(seconds));
+    }
+    let connected = builder.connect_blocking();
     let near: BlockingNearCache<u64, u64> = match connected {
         Err(NearBuildError::Connect(error)) => {
             println!("SKIPPED: {address} does not answer: {error}");
@@ -29,8 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         other => other?,
     };
-    let cache: Cache<u64, u64> =
-        Cache::builder().capacity(100_000).time_to_live(Duration::from_secs(3600)).build()?;
+    let cache: Cache<u64, u64> = own_builder.build()?;
     for key in 0..KEYS {
         near.set(&key, key)?;
         cache.insert(key, key);
@@ -47,11 +53,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     of_near.sort_by(f64::total_cmp);
     of_larder.sort_by(f64::total_cmp);
-    let (near, larder) = (of_near[TURNS / 2], of_larder[TURNS / 2]);
-    println!(
-        "median of {TURNS} turns, nanoseconds for a hit: near cache {near:.1}, larder {larder:.1}"
-    );
-    println!("rate of the near cache: {:.2} of larder's", larder / near);
+    // On a busy machine, other programs run during many of the turns, and not during the fastest.
+    for (what, at) in [("median", TURNS / 2), ("fastest tenth", TURNS / 10), ("fastest", 0)] {
+        let (near, larder) = (of_near[at], of_larder[at]);
+        println!(
+            "{what} of {TURNS} turns, nanoseconds for a hit: near cache {near:.1}, larder {larder:.1}, rate of \
+             the near cache {:.2} of larder's",
+            larder / near
+        );
+    }
     Ok(())
 }
 

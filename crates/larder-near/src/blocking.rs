@@ -14,7 +14,7 @@ use tokio::runtime::{Handle, Runtime};
 use crate::builder::NearBuilder;
 use crate::error::{NearBuildError, NearError};
 use crate::key::NearKey;
-use crate::near_cache::NearCache;
+use crate::near_cache::{NearCache, ValueVersion};
 use crate::stats::NearStats;
 
 /// A [`NearCache`] whose calls block their threads, with a thread of its own for the connection.
@@ -135,6 +135,71 @@ where
     /// As there.
     pub fn set_for(&self, key: &K, value: V, time_to_live: Duration) -> Result<(), NearError> {
         self.wait(self.near.set_for(key, value, time_to_live))
+    }
+
+    /// As [`NearCache::set_record`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_record(&self, key: &K, record: Record<V>) -> Result<(), NearError> {
+        self.wait(self.near.set_record(key, record))
+    }
+
+    /// As [`NearCache::get_with_version`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_with_version(
+        &self,
+        key: &K,
+    ) -> Result<(Option<V>, Option<ValueVersion>), NearError> {
+        self.wait(self.near.get_with_version(key))
+    }
+
+    /// As [`NearCache::set_if`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_if(
+        &self,
+        key: &K,
+        expected: Option<&ValueVersion>,
+        record: impl Into<Record<V>>,
+    ) -> Result<Option<ValueVersion>, NearError> {
+        self.wait(self.near.set_if(key, expected, record))
+    }
+
+    /// As [`NearCache::invalidate_tag`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn invalidate_tag(&self, tag: &str) -> Result<(), NearError> {
+        self.wait(self.near.invalidate_tag(tag))
+    }
+
+    /// As [`NearCache::flush`]. The thread of the connection ends with the last handle, so call this before if writes may
+    /// wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn flush(&self, patience: Duration) -> Result<(), NearError> {
+        self.wait(self.near.flush(patience))
+    }
+
+    /// As [`NearCache::set_many`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_many(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<(), NearError> {
+        self.wait(self.near.set_many(entries))
+    }
+
+    /// As [`NearCache::remove_many`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn remove_many(&self, keys: &[K]) -> Result<usize, NearError> {
+        self.wait(self.near.remove_many(keys))
     }
 
     /// As [`NearCache::remove`].

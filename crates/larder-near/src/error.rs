@@ -14,6 +14,8 @@ use larder::snapshot::{RegistryError, SerializerError};
 pub enum NearBuildError {
     /// The address of the server cannot be understood.
     Address(TransportError),
+    /// No server was named.
+    NoServer,
     /// There is no such serializer.
     Serializer(RegistryError),
     /// The cache in memory was not built.
@@ -37,6 +39,9 @@ impl fmt::Display for NearBuildError {
             Self::Address(_) => f.write_str(
                 "the address of the server cannot be understood; use redis://[user:password@]host[:port][/database]",
             ),
+            Self::NoServer => f.write_str(
+                "no server was named; use `server`, `cluster` or `sentinel` with at least one address",
+            ),
             Self::Serializer(_) => f.write_str("the serializer of values is not known"),
             Self::Memory(_) => f.write_str("the cache in memory was not built"),
             Self::Zero { setting } => write!(f, "{setting} 0 lets nothing through; use more"),
@@ -57,7 +62,7 @@ impl Error for NearBuildError {
             Self::Memory(error) => Some(error),
             Self::NoThread(error) => Some(error),
             Self::Connect(error) => Some(error),
-            Self::Zero { .. } | Self::NoRuntime => None,
+            Self::Zero { .. } | Self::NoServer | Self::NoRuntime => None,
         }
     }
 }
@@ -80,10 +85,34 @@ pub enum NearError {
     Lost(TransportError),
     /// The server has refused the command, in its words.
     Refused(String),
+    /// No server of the cluster has the slot of the key.
+    Unserved {
+        /// The slot.
+        slot: u16,
+    },
+    /// The servers of the cluster have sent the command to each other too often. Nothing was written.
+    Redirected {
+        /// The slot of the key.
+        slot: u16,
+        /// How often.
+        times: usize,
+    },
     /// The server's answer does not fit the command.
     Unexpected,
     /// The value was not encoded.
     Encode(Arc<SerializerError>),
+    /// There was no room for another write among those that wait to be sent.
+    TooManyPending {
+        /// How many keys may have one.
+        limit: usize,
+    },
+    /// A value has more than 16 tags, or one is longer than 255 bytes.
+    BadTags {
+        /// How many there are.
+        number: usize,
+        /// The length of the longest, in bytes.
+        longest: usize,
+    },
     /// The loader failed. Its error is shared by all callers that wanted the value, and each loader may have
     /// an error of another type.
     Loader(Arc<dyn Error + Send + Sync>),
@@ -102,8 +131,21 @@ impl fmt::Display for NearError {
             }
             Self::Lost(_) => f.write_str("the connection to the server was lost"),
             Self::Refused(refusal) => write!(f, "the server has refused the command: {refusal}"),
+            Self::Unserved { slot } => write!(f, "no server of the cluster has slot {slot}"),
+            Self::Redirected { slot, times } => write!(
+                f,
+                "the servers of the cluster do not agree on who has slot {slot}; {times} redirections were followed"
+            ),
             Self::Unexpected => f.write_str("the server's answer does not fit the command"),
             Self::Encode(_) => f.write_str("the value was not encoded"),
+            Self::TooManyPending { limit } => write!(
+                f,
+                "{limit} keys have writes that wait for the server; see `max_pending_writes`"
+            ),
+            Self::BadTags { number, longest } => write!(
+                f,
+                "{number} tags, the longest of {longest} bytes; use at most 16, of at most 255 bytes each"
+            ),
             Self::Loader(_) => f.write_str("the loader failed"),
             Self::Closed => f.write_str("the near cache was closed"),
             Self::WithinRuntime => f.write_str(

@@ -2,8 +2,13 @@
 //! server notifies it of what changes.
 //!
 //! [`NearCache`] is for tasks, [`BlockingNearCache`] for threads. What is promised, and why it holds, is in the
-//! heads of the modules `lease` (when a value may be served), `memory` (how one gets in) and `link` (the states
-//! of the connection).
+//! heads of the modules `lease` (when a value may be served), `memory` (how one gets in), `link` (the states
+//! of a connection) and `topology` (which server has which key).
+//!
+//! # Features
+//! None is on by default.
+//! - `metrics`: `NearCache::metrics`, for the collector of [`larder`]; it needs nothing more.
+//! - `zstd`: large values can be compressed (`NearBuilder::compress_above`); it needs a C compiler.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -11,14 +16,20 @@
 // The modules from the top to the ground. Each uses those below it and none above.
 #[cfg(test)]
 mod on_servers;
+#[cfg(test)]
+mod schedules;
+#[cfg(test)]
+mod garbage;
 mod blocking;
 mod builder;
 mod near_cache;
-mod envelope;
 mod memory;
+mod envelope;
+mod topology;
 mod link;
 mod transport;
 mod flight;
+mod pending;
 mod lease;
 mod key;
 mod stats;
@@ -33,9 +44,13 @@ pub use blocking::BlockingNearCache;
 pub use builder::NearBuilder;
 pub use error::{NearBuildError, NearError, TransportError};
 pub use key::NearKey;
-pub use near_cache::{NearCache, WriteMode};
-pub use stats::NearStats;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use near_cache::NearMetrics;
+pub use near_cache::{NearCache, ValueVersion, WriteMode};
+pub use stats::{BreakerState, NearStats};
 pub use transport::redis_crate::RedisTransport;
 pub use transport::{
-    Command, NearConnection, Opened, PushSink, Reply, Tracking, Transport, TransportFuture,
+    Command, NearConnection, NodeAddress, Opened, PushSink, Redirect, RedirectKind, Reply,
+    Tracking, Transport, TransportFuture,
 };

@@ -12,26 +12,41 @@ use larder_store::Record;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::envelope::{Content, Envelopes};
+use crate::envelope::{Content, Envelopes, Unpacked};
 use crate::error::NearError;
 use crate::flight::Joined;
 use crate::key::NearKey;
-use crate::lease::now_ns;
-use crate::link::{Answer, Link};
+use crate::lease::{Lease, now_ns};
 use crate::memory::{Bound, Fetched, Filled, Held, Memory, Outcome};
+use crate::pending::Pending;
 use crate::stats::{NearStats, count};
+use crate::topology::{Answer, Servers};
 use crate::transport::{Command, Reply};
 
+mod behind;
+mod fleet;
+mod compare;
 mod many;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod tag;
+mod write_many;
 mod write;
 
+pub(crate) use behind::{Behind, OnLostWrite};
+pub(crate) use compare::Comparing;
+pub use compare::ValueVersion;
+use fleet::Waited;
+#[cfg(feature = "metrics")]
+pub use metrics::NearMetrics;
+use write::Loaded;
 pub use write::WriteMode;
 
 /// A cache in memory over a server that all processes share: Redis, Valkey, or
 /// [`larder-server`](https://crates.io/crates/larder-server).
 ///
-/// A read that memory can answer takes about twice as long as a `get` of larder, because it reads the time too
-/// (the example `hits` measures both). The server notifies each process of
+/// A read that memory can answer takes about a fifth longer than a `get` of larder with a time to live, because it
+/// compares the time with a lease (the example `hits` measures both). The server notifies each process of
 /// the keys that have changed, and **no read returns a value that was overwritten more than
 /// [`max_stale`](crate::NearBuilder::max_stale) before the read began**, whatever happens to the connection. A write has
 /// reached the server when it returns, and the process reads what it has written.
@@ -50,7 +65,7 @@ pub use write::WriteMode;
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let users: NearCache<u64, String> =
-///     NearCache::builder("redis://localhost").prefix("user:").capacity(100_000).connect().await?;
+///     NearCache::builder().server("redis://localhost").prefix("user:").capacity(100_000).connect().await?;
 /// users.set(&7, "Ada".to_owned()).await?;
 /// assert_eq!(users.get(&7).await?.as_deref(), Some("Ada"));
 /// # Ok(())
@@ -62,8 +77,13 @@ pub struct NearCache<K, V> {
 
 pub(crate) struct Shared<K, V> {
     pub(crate) memory: Arc<Memory<K, V>>,
-    pub(crate) link: Arc<Link>,
+    pub(crate) link: Arc<Servers>,
+    /// That of the servers, near to hits.
+    pub(crate) lease: Arc<Lease>,
     pub(crate) envelopes: Envelopes,
+    pub(crate) comparing: Comparing,
+    /// The writes that wait, with [`WriteMode::Behind`].
+    pub(crate) pending: Option<Arc<Pending<K, V>>>,
     pub(crate) settings: CallSettings,
 }
 
@@ -72,13 +92,26 @@ pub(crate) struct Shared<K, V> {
 pub(crate) struct CallSettings {
     pub(crate) max_stale: Duration,
     pub(crate) call_timeout: Duration,
+    pub(crate) soft_timeout: Option<Duration>,
     pub(crate) load_patience: Duration,
+    pub(crate) fleet_turn: Option<Duration>,
     pub(crate) time_to_live: Option<Duration>,
     pub(crate) missing_time_to_live: Option<Duration>,
     pub(crate) jitter: f64,
     pub(crate) write_mode: WriteMode,
     pub(crate) keys_per_call: usize,
     pub(crate) is_counting_hits: bool,
+}
+
+impl<K, V> Shared<K, V> {
+    fn stats(&self) -> NearStats {
+        let mut stats = self.link.stats();
+        if self.settings.is_counting_hits {
+            stats.hits = Some(self.link.counters.hits.load(Ordering::Relaxed));
+        }
+        stats.pending_writes = self.pending.as_ref().map_or(0, |pending| pending.len() as u64);
+        stats
+    }
 }
 
 impl<K, V> Clone for NearCache<K, V> {
@@ -89,7 +122,11 @@ impl<K, V> Clone for NearCache<K, V> {
 
 impl<K, V> Drop for Shared<K, V> {
     fn drop(&mut self) {
-        self.link.close();
+        match &self.pending {
+            // The task sends what waits, and closes the link.
+            Some(pending) => pending.close(),
+            None => self.link.close(),
+        }
     }
 }
 
@@ -123,7 +160,7 @@ where
 
     #[inline]
     pub(crate) fn lookup(&self, key: &K) -> Option<Held<V>> {
-        let held = self.shared.memory.lookup(&self.shared.link.lease, key);
+        let held = self.shared.memory.lookup(&self.shared.lease, key);
         if self.shared.settings.is_counting_hits && held.is_some() {
             count(&self.shared.link.counters.hits);
         }
@@ -142,7 +179,8 @@ where
     /// If the server cannot be asked, a stale value within [`stale_if_error`](crate::NearBuilder::stale_if_error) is
     /// returned, or else the loader's value, which is then stored nowhere.
     ///
-    /// The loader may be the `get` of a [`larder_store::AsyncStore`]. The tags of its record are not used.
+    /// The loader may be the `get` of a [`larder_store::AsyncStore`]. The tags of its record are kept
+    /// ([`set_record`](Self::set_record)).
     ///
     /// # Errors
     /// [`NearError::Loader`] if the loader fails, which all callers that have waited for it get.
@@ -196,15 +234,42 @@ where
             Ok(held) => return Ok(held),
             Err(_) => None,
         };
+        let waited = match &there {
+            Some(there) => self.wait_for_turn(key, name, matches!(there, Held::Absent)).await?,
+            None => Waited::Alone,
+        };
+        let turn = match waited {
+            Waited::Found(held) => return Ok(held),
+            Waited::Turn(turn) => Some(turn),
+            Waited::Alone => None,
+        };
         count(&self.shared.link.counters.loads);
+        if let Some(turn) = turn {
+            let loaded = self.load_in_turn(name, &turn, loader()).await?;
+            let is_conditional = !matches!(there, Some(Held::Unreadable));
+            let writing = match self.writing_of_loaded(loaded, is_conditional).await {
+                Ok(Loaded::Writing(writing)) if is_unchanged() => writing,
+                other => {
+                    self.give_back(name, &turn).await;
+                    return other.map(Loaded::into_held);
+                }
+            };
+            return self.store_in_turn(key, name, writing, turn).await;
+        }
         let loaded = loader().await.map_err(|error| NearError::Loader(Arc::new(error)))?;
         match there {
-            // What cannot be read would keep everyone loading.
-            Some(there) if is_unchanged() => {
+            Some(there) => {
+                // What cannot be read would keep everyone loading.
                 let is_conditional = !matches!(there, Held::Unreadable);
-                self.store_loaded(key, name, loaded, is_conditional).await
+                match self.writing_of_loaded(loaded, is_conditional).await? {
+                    // After the tags were asked for, because that takes time.
+                    Loaded::Writing(writing) if is_unchanged() => {
+                        self.store_loaded(key, name, writing).await
+                    }
+                    other => Ok(other.into_held()),
+                }
             }
-            _ => Ok(loaded.map_or(Held::Missing, |record| Held::Value(record.value))),
+            None => Ok(loaded.map_or(Held::Missing, |record| Held::Value(record.value))),
         }
     }
 
@@ -216,7 +281,7 @@ where
         loop {
             match reads.join(&name, called_ns) {
                 Joined::Leader(lead) => {
-                    let outcome = self.fetch(key, &name).await;
+                    let outcome = self.fetch_softly(key, &name).await;
                     return (*lead.end(outcome)).clone();
                 }
                 Joined::Waiter(flight) => {
@@ -234,20 +299,49 @@ where
         }
     }
 
+    /// As [`fetch`](Self::fetch), but if it takes longer than the soft timeout, memory answers if it may, and the
+    /// request goes on for those who come later.
+    async fn fetch_softly(&self, key: &K, name: &[u8]) -> Outcome<V> {
+        let shared = &*self.shared;
+        let Some(soft) = shared.settings.soft_timeout else { return self.fetch(key, name).await };
+        let Some(stale) = shared.memory.lookup_stale(&shared.link.lease, key) else {
+            return self.fetch(key, name).await;
+        };
+        let (near, own_key, own_name) = (self.clone(), key.clone(), name.to_vec());
+        let fetching = tokio::spawn(async move { near.fetch(&own_key, &own_name).await });
+        match tokio::time::timeout(soft, fetching).await {
+            Ok(Ok(outcome)) => outcome,
+            // Code of the user's has panicked in the task; here it does so for the caller.
+            Ok(Err(_)) => self.fetch(key, name).await,
+            Err(_) => {
+                count(&shared.link.counters.soft_timeouts);
+                count(&shared.link.counters.stale_hits);
+                Ok(stale)
+            }
+        }
+    }
+
     /// Asks the server for `key`; see the head of `memory` for the order of the steps.
     async fn fetch(&self, key: &K, name: &[u8]) -> Outcome<V> {
         let shared = &*self.shared;
         let reservation = shared.memory.reserve(key);
+        // After the key was reserved: a write that is queued from here on ends the reservation.
+        if let Some(held) = self.pending_value(name) {
+            return Ok(held);
+        }
         let mut commands = Vec::with_capacity(3);
         if shared.link.is_opt_in() {
             commands.push(Command::new("CLIENT").arg("CACHING").arg("YES"));
         }
         commands.push(Command::new("GET").arg(name));
         commands.push(Command::new("PTTL").arg(name));
-        let result = match shared.link.call(commands).await {
+        let result = match shared.link.call(name, commands).await {
             Ok(mut answer) => {
                 let (pttl, got) = (answer.replies.pop(), answer.replies.pop());
-                self.fetched(got, pttl, &answer)
+                match self.fetched(got, pttl, &answer) {
+                    Ok(fetched) => self.confirm_tags(fetched).await,
+                    Err(error) => Err(error),
+                }
             }
             Err(error) => Err(error),
         };
@@ -301,18 +395,23 @@ where
             Some(Reply::Refused(refusal)) => return Err(NearError::Refused(refusal)),
             _ => return Err(NearError::Unexpected),
         };
+        let mut tags = Vec::new();
         let held = match got {
             Some(Reply::Nil) => {
                 count(&counters.server_misses);
                 bound = Bound::None;
+                if !answer.is_absence_tracked {
+                    bound = bound.at_most(self.shared.settings.max_stale);
+                }
                 Held::Absent
             }
-            Some(Reply::Bytes(bytes)) => match self.shared.envelopes.read(&bytes) {
-                Ok(Content::Value(value)) => {
+            Some(Reply::Bytes(bytes)) => match self.shared.envelopes.unpack(&bytes) {
+                Ok(Unpacked { content: Content::Value(value), tags: named }) => {
                     count(&counters.server_hits);
+                    tags = named;
                     Held::Value(value)
                 }
-                Ok(Content::Missing) => {
+                Ok(Unpacked { content: Content::Missing, .. }) => {
                     count(&counters.server_hits);
                     Held::Missing
                 }
@@ -328,7 +427,8 @@ where
             bound = bound.at_most(self.shared.settings.max_stale);
         }
         let (generation, sent_ns) = (answer.generation, answer.sent_ns);
-        Ok(Fetched { held, generation, sent_ns, bound })
+        let tags = (!tags.is_empty()).then(|| tags.into());
+        Ok(Fetched { held, tags, generation, sent_ns, bound })
     }
 
     /// Forgets everything in memory. The server keeps what it has.
@@ -343,11 +443,7 @@ where
 
     /// What the cache has done so far.
     pub fn stats(&self) -> NearStats {
-        let mut stats = self.shared.link.stats();
-        if self.shared.settings.is_counting_hits {
-            stats.hits = Some(self.shared.link.counters.hits.load(Ordering::Relaxed));
-        }
-        stats
+        self.shared.stats()
     }
 }
 

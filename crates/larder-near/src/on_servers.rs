@@ -1,13 +1,23 @@
-//! Tests on real servers, which they start themselves: `redis-server`, `valkey-server`, and `larder serve` if
-//! `LARDER_SERVER` names that program. What is not there is skipped, and said so.
+//! Tests on real servers, which they start themselves: `redis-server`, `valkey-server`, `larder-server` in this process,
+//! and `larder serve` if `LARDER_SERVER` names that program. What is not there is skipped, and said so.
 
+mod behind;
+mod cluster_faults;
+mod slot_moves;
+mod sentinel_faults;
+mod turns;
+mod cluster;
 mod checker;
+mod compares;
 mod defects;
+mod fail_safe;
 mod faults;
+mod history;
 mod loads;
 mod proxy;
 mod reads;
 mod server;
+mod tags;
 mod writes;
 
 use std::time::Duration;
@@ -22,7 +32,7 @@ where
     V: serde::Serialize + serde::de::DeserializeOwned + Clone + Send + Sync + 'static,
 {
     // A busy machine must not look like a server that does not answer.
-    NearCache::builder(address).prefix("n:").max_stale(LONG).call_timeout(LONG)
+    NearCache::builder().server(address).prefix("n:").max_stale(LONG).call_timeout(LONG)
 }
 
 /// Asks again and again until the answer is yes, as long as it may be expected to take.

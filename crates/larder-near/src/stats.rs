@@ -7,8 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NearStats {
-    /// Whether a connection is open at the moment.
+    /// Whether a connection is open at the moment, to every server that has keys.
     pub is_connected: bool,
+    /// How many servers have keys.
+    pub servers: usize,
+    /// The state of the circuit breaker.
+    pub breaker: BreakerState,
     /// Whether the server tracks what is read over it. If not, values are held for `max_stale` at most.
     pub is_tracked: bool,
     /// Why the server does not track, in its words.
@@ -34,6 +38,12 @@ pub struct NearStats {
     pub connects: u64,
     /// Connections that were lost, or given up because nothing came from them.
     pub losses: u64,
+    /// Commands that a cluster has sent on to another server.
+    pub redirections: u64,
+    /// Slots of a cluster that another server has got, whose keys memory has forgotten.
+    pub slots_moved: u64,
+    /// Masters that have taken over, by the word of sentinels.
+    pub masters_changed: u64,
     /// Attempts to open a connection that have failed.
     pub failed_connects: u64,
     /// Calls that failed.
@@ -42,14 +52,41 @@ pub struct NearStats {
     pub timeouts: u64,
     /// Writes that the server has acknowledged.
     pub writes: u64,
+    /// Writes that were accepted and not carried out, because the server has refused them or the cache ended. Only
+    /// with [`WriteMode::Behind`](crate::WriteMode::Behind).
+    pub lost_writes: u64,
+    /// Writes that wait to be sent at the moment.
+    pub pending_writes: u64,
     /// Loaders that were run.
     pub loads: u64,
+    /// Loaded values that were not stored, because the time of this process's turn was over, or because another
+    /// process had stored one meanwhile; see [`one_load_in_fleet`](crate::NearBuilder::one_load_in_fleet).
+    pub late_loads: u64,
+    /// Tags that were invalidated by this process.
+    pub tag_invalidations: u64,
+    /// Values of the server that were taken for absent, because one of their tags was invalidated.
+    pub tag_misses: u64,
+    /// Stale values that were served because the server took longer than the soft timeout; also counted as stale hits.
+    pub soft_timeouts: u64,
     /// Values that were served although the server could not be asked.
     pub stale_hits: u64,
     /// Values of the server that could not be read, and were taken for absent.
     pub unreadable: u64,
     /// Keys of the server that could not be decoded.
     pub foreign_keys: u64,
+}
+
+/// What calls do that need the server; [`NearStats::breaker`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BreakerState {
+    /// There is a connection, and calls use it.
+    Closed,
+    /// A connection was lost or none was opened yet, and the first attempt is under way: calls wait for it.
+    #[default]
+    Trying,
+    /// The last attempt has failed: calls fail at once, and attempts go on in the background.
+    Open,
 }
 
 impl fmt::Display for NearStats {
@@ -108,11 +145,19 @@ counters!(
     flushes,
     connects,
     losses,
+    redirections,
+    slots_moved,
+    masters_changed,
     failed_connects,
     errors,
     timeouts,
     writes,
+    lost_writes,
     loads,
+    late_loads,
+    tag_invalidations,
+    tag_misses,
+    soft_timeouts,
     stale_hits,
     unreadable,
     foreign_keys

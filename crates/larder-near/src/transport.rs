@@ -5,6 +5,7 @@
 
 pub(crate) mod redis_crate;
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,20 +16,39 @@ use crate::error::TransportError;
 pub type TransportFuture<'t, T> =
     Pin<Box<dyn Future<Output = Result<T, TransportError>> + Send + 't>>;
 
-/// Opens connections to the server that is the truth at the moment.
+/// Opens connections to servers.
 ///
 /// The near cache calls it again whenever it has lost a connection, so a transport may resolve the address
 /// anew each time.
 pub trait Transport: Send + Sync + 'static {
     /// Opens a connection, and asks the server to track what is read over it.
     ///
+    /// The server is the one at `at`, which a cluster or a sentinel has named; without that, it is the one that
+    /// the transport was made for.
+    ///
     /// Every push of the server goes to `pushes` **before** any reply that follows it in the stream is handed
     /// to its caller. All that the cache promises rests on that.
     fn open<'t>(
         &'t self,
+        at: Option<&'t NodeAddress>,
         tracking: &'t Tracking,
         pushes: Arc<dyn PushSink>,
     ) -> TransportFuture<'t, Opened>;
+}
+
+/// Where a server is that another server has named.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NodeAddress {
+    /// A name or an address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for NodeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
 }
 
 /// A connection that was opened, and what the server has agreed to.
@@ -55,6 +75,15 @@ pub trait PushSink: Send + Sync + 'static {
     fn all_invalidated(&self);
     /// The connection has ended; nothing will be pushed any more.
     fn lost(&self);
+}
+
+/// Takes no notice of pushes: for connections that only ask who has the keys.
+pub(crate) struct Unheard;
+
+impl PushSink for Unheard {
+    fn invalidated(&self, _: &[Vec<u8>]) {}
+    fn all_invalidated(&self) {}
+    fn lost(&self) {}
 }
 
 /// How the server is asked to track what the cache reads.
@@ -107,6 +136,57 @@ pub enum Reply {
     Status(String),
     /// Several replies.
     Array(Vec<Reply>),
-    /// The server refused the command.
+    /// The server refused the command; begins with the code of the error.
     Refused(String),
+    /// Another server has the key.
+    Redirected(Redirect),
+}
+
+/// Where a server of a cluster sends a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// For how long.
+    pub kind: RedirectKind,
+    /// The slot of the key.
+    pub slot: u16,
+    /// The server that has it. An empty host is that of the server that says so.
+    pub to: NodeAddress,
+}
+
+/// For how long a redirection holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectKind {
+    /// `MOVED`: from now on.
+    Moved,
+    /// `ASK`: for this command, because the slot is being moved.
+    Ask,
+}
+
+impl Redirect {
+    /// Understands what follows `MOVED` or `ASK`: a slot and an address.
+    pub fn parse(kind: RedirectKind, text: &str) -> Option<Self> {
+        let (slot, address) = text.trim().split_once(' ')?;
+        let (host, port) = address.trim().rsplit_once(':')?;
+        let to = NodeAddress { host: host.to_owned(), port: port.parse().ok()? };
+        Some(Self { kind, slot: slot.parse().ok()?, to })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirections_are_understood() {
+        let parsed = |text| {
+            let it = Redirect::parse(RedirectKind::Moved, text)?;
+            Some((it.slot, it.to.host, it.to.port))
+        };
+        assert_eq!(parsed("3999 127.0.0.1:6381"), Some((3999, "127.0.0.1".to_owned(), 6381)));
+        assert_eq!(parsed("1 ::1:6381"), Some((1, "::1".to_owned(), 6381)));
+        assert_eq!(parsed("1 :6381"), Some((1, String::new(), 6381)));
+        for wrong in ["", "1", "1 host", "1 host:x", "x host:1", "70000 host:1", "1 host:70000"] {
+            assert_eq!(parsed(wrong), None, "{wrong}");
+        }
+    }
 }

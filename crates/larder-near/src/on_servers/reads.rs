@@ -163,9 +163,9 @@ async fn bytes_that_are_no_value_are_absent_until_they_are_loaded() {
 #[tokio::test]
 async fn what_cannot_be_built_says_why() {
     let refused = |builder: crate::NearBuilder<u64, u64>| builder.connect_lazily().unwrap_err();
-    let builder = || NearCache::<u64, u64>::builder("redis://127.0.0.1:1");
+    let builder = || NearCache::<u64, u64>::builder().server("redis://127.0.0.1:1");
     assert!(matches!(
-        refused(NearCache::<u64, u64>::builder("nonsense")),
+        refused(NearCache::<u64, u64>::builder().server("nonsense")),
         NearBuildError::Address(_)
     ));
     assert!(matches!(refused(builder().serializer("xml")), NearBuildError::Serializer(_)));
@@ -189,7 +189,8 @@ async fn what_cannot_be_built_says_why() {
 
 #[test]
 fn without_a_runtime_only_blocking_caches_are_built() {
-    let builder = || NearCache::<u64, u64>::builder("redis://127.0.0.1:1").call_timeout(LONG);
+    let builder =
+        || NearCache::<u64, u64>::builder().server("redis://127.0.0.1:1").call_timeout(LONG);
     assert!(matches!(builder().connect_lazily().unwrap_err(), NearBuildError::NoRuntime));
     let failed = builder().connect_blocking().unwrap_err();
     assert!(matches!(failed, NearBuildError::Connect(NearError::Down(_))), "{failed:?}");
@@ -252,7 +253,8 @@ impl NearKey for Fragile {
 #[tokio::test]
 async fn a_key_whose_decoding_panics_makes_memory_forget_everything() {
     with_one(async |server| {
-        let near = NearCache::<Fragile, u64>::builder(server.address())
+        let near = NearCache::<Fragile, u64>::builder()
+            .server(server.address())
             .max_stale(LONG)
             .call_timeout(LONG)
             .connect()

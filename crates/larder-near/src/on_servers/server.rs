@@ -1,30 +1,67 @@
 //! Servers of the tests' own.
 
+use std::fmt;
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use larder_server::{Hub, ServerConfig};
 use redis::aio::MultiplexedConnection;
 
 use super::until;
 
 /// A server on loopback, which ends with its owner.
 pub(super) struct Server {
-    program: PathBuf,
+    program: Program,
+    options: Vec<String>,
     port: u16,
-    child: Child,
+    running: Running,
     folder: tempfile::TempDir,
 }
 
+/// What serves.
+#[derive(Clone)]
+pub(super) enum Program {
+    /// A program of its own.
+    File(PathBuf),
+    /// `larder-server`, in the process of the tests.
+    Here,
+}
+
+/// A server that was started; [`Running::No`] after it was killed.
+enum Running {
+    File(Child),
+    Here(#[expect(dead_code, reason = "its drop ends it")] larder_server::Server),
+    No,
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Here => f.write_str("larder-server in this process"),
+        }
+    }
+}
+
+impl Program {
+    fn is_larder(&self) -> bool {
+        match self {
+            Self::File(path) => path.file_name().is_some_and(|name| name == "larder"),
+            Self::Here => true,
+        }
+    }
+}
+
 /// The programs that can be tested with. What is left out is said once, past the capture of test output.
-fn programs() -> Vec<PathBuf> {
-    static FOUND: OnceLock<Vec<PathBuf>> = OnceLock::new();
+fn programs() -> Vec<Program> {
+    static FOUND: OnceLock<Vec<Program>> = OnceLock::new();
     FOUND.get_or_init(find_programs).clone()
 }
 
-fn find_programs() -> Vec<PathBuf> {
+fn find_programs() -> Vec<Program> {
     let mut found = Vec::new();
     let skip = |what: &str| {
         let _ = writeln!(std::io::stderr(), "SKIPPED: larder-near over {what}");
@@ -35,12 +72,13 @@ fn find_programs() -> Vec<PathBuf> {
             .map(|folder| folder.join(name))
             .find(|it| it.is_file())
         {
-            Some(program) => found.push(program),
+            Some(program) => found.push(Program::File(program)),
             None => skip(&format!("{name}, which is not installed")),
         }
     }
+    found.push(Program::Here);
     match std::env::var_os("LARDER_SERVER") {
-        Some(program) => found.push(program.into()),
+        Some(program) => found.push(Program::File(program.into())),
         None => skip("larder serve, which LARDER_SERVER does not name"),
     }
     found
@@ -50,7 +88,7 @@ fn find_programs() -> Vec<PathBuf> {
 pub(super) async fn with_each(mut test: impl AsyncFnMut(&mut Server)) {
     for program in programs() {
         let mut server = Server::start(program).await;
-        println!("with {}", server.program.display());
+        println!("with {}", server.program);
         test(&mut server).await;
     }
 }
@@ -62,6 +100,11 @@ pub(super) async fn with_one(mut test: impl AsyncFnMut(&mut Server)) {
     }
 }
 
+/// The programs that can be part of a cluster, and be watched by sentinels.
+pub(super) fn programs_for_several() -> Vec<Program> {
+    programs().into_iter().filter(|program| !program.is_larder()).collect()
+}
+
 /// A server of the first kind that is there.
 pub(super) async fn any() -> Option<Server> {
     let program = programs().into_iter().next()?;
@@ -69,28 +112,44 @@ pub(super) async fn any() -> Option<Server> {
 }
 
 impl Server {
-    async fn start(program: PathBuf) -> Self {
+    async fn start(program: Program) -> Self {
+        Self::start_with(program, &[]).await
+    }
+
+    /// Starts a server with options besides those that all have.
+    pub(super) async fn start_with(program: Program, options: &[&str]) -> Self {
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         // Another process may take the port before the server does; then it ends, and another is tried.
         for _ in 0..20 {
             let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
             let port = free.local_addr().unwrap().port();
             drop(free);
             let folder = tempfile::tempdir().unwrap();
-            let child = spawn(&program, port, folder.path());
-            let mut server = Self { program: program.clone(), port, child, folder };
+            let running = start(&program, port, &options, folder.path());
+            let (program, options) = (program.clone(), options.clone());
+            let mut server = Self { program, options, port, running, folder };
             if server.answers().await {
                 return server;
             }
         }
-        panic!("{} does not start", program.display());
+        panic!("{program} does not start {options:?}");
+    }
+
+    /// Starts a sentinel, which writes what it knows to a file.
+    pub(super) async fn start_sentinel(program: Program, file: String) -> Self {
+        Self::start_with(program, &[&file, "--sentinel"]).await
     }
 
     /// Waits until the server answers; false if it has ended.
     async fn answers(&mut self) -> bool {
         let mut has_ended = false;
-        let (child, port) = (&mut self.child, self.port);
+        let (running, port) = (&mut self.running, self.port);
         until("the server starts", async || {
-            has_ended = child.try_wait().unwrap().is_some();
+            has_ended = match running {
+                Running::File(child) => child.try_wait().unwrap().is_some(),
+                Running::Here(_) => false,
+                Running::No => true,
+            };
             has_ended || connect(port).await.is_ok()
         })
         .await;
@@ -98,7 +157,7 @@ impl Server {
     }
 
     pub(super) fn is_larder(&self) -> bool {
-        self.program.file_name().is_some_and(|name| name == "larder")
+        self.program.is_larder()
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -114,39 +173,85 @@ impl Server {
         connect(self.port).await.unwrap()
     }
 
+    /// Sends a signal to the server, such as `STOP`.
+    pub(super) fn signal(&self, name: &str) {
+        let Running::File(child) = &self.running else { panic!("it has no process") };
+        let id = child.id().to_string();
+        assert!(Command::new("kill").arg(format!("-{name}")).arg(id).status().unwrap().success());
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Kills the server, as a crash does.
     pub(super) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        if let Running::File(child) = &mut self.running {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        self.running = Running::No;
+    }
+
+    /// Removes the folder in which the server would save its data.
+    pub(super) fn lose_folder(&self) {
+        std::fs::remove_dir_all(self.folder.path()).unwrap();
     }
 
     /// Starts it again on the same port, without data.
     pub(super) async fn start_again(&mut self) {
-        self.child = spawn(&self.program, self.port, self.folder.path());
+        self.running = start(&self.program, self.port, &self.options, self.folder.path());
         assert!(self.answers().await, "the server does not start again");
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Running::File(child) = &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
-fn spawn(program: &PathBuf, port: u16, folder: &std::path::Path) -> Child {
+fn start(program: &Program, port: u16, options: &[String], folder: &Path) -> Running {
+    let path = match program {
+        Program::File(path) => path,
+        Program::Here => return serve_here(port),
+    };
+    Running::File(spawn(path, port, options, folder))
+}
+
+/// Without data, and as a server that saves nothing.
+fn serve_here(port: u16) -> Running {
+    let hub = Hub::new();
+    let cache =
+        larder::Cache::builder().capacity(100_000).listener(hub.listener()).build().unwrap();
+    let mut config = ServerConfig::default();
+    config.address.set_port(port);
+    config.threads = 1;
+    // The port may be another process's by now.
+    larder_server::Server::start(cache, hub, config).map_or(Running::No, Running::Here)
+}
+
+fn spawn(program: &PathBuf, port: u16, options: &[String], folder: &Path) -> Child {
     let mut command = Command::new(program);
     let port = port.to_string();
-    if program.file_name().is_some_and(|name| name == "larder") {
+    if let [file, rest @ ..] = options
+        && rest.iter().any(|option| option == "--sentinel")
+    {
+        command.arg(file).args(["--sentinel", "--port", &port, "--bind", "127.0.0.1"]);
+    } else if program.file_name().is_some_and(|name| name == "larder") {
         command.args(["serve", "--port", &port]);
     } else {
         command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.args(options);
     }
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
 }
 
-async fn connect(port: u16) -> redis::RedisResult<MultiplexedConnection> {
+pub(super) async fn connect(port: u16) -> redis::RedisResult<MultiplexedConnection> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
     let config =
         redis::AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::server::{any, run, with_each, with_one};
 use super::{near, until};
-use crate::{NearError, Tracking, WriteMode};
+use crate::{NearCache, NearError, Tracking, WriteMode};
 
 #[tokio::test]
 async fn a_process_reads_what_it_has_written() {
@@ -131,6 +131,41 @@ async fn times_to_live_are_those_of_the_server() {
 }
 
 #[tokio::test]
+async fn durations_may_be_as_long_as_there_are() {
+    with_each(async |server| {
+        for mode in [WriteMode::Through, WriteMode::Behind] {
+            let near = NearCache::<u64, u64>::builder()
+                .server(server.address())
+                .write_mode(mode)
+                .max_stale(Duration::MAX)
+                .call_timeout(Duration::MAX)
+                .load_patience(Duration::MAX)
+                .stale_if_error(Duration::MAX)
+                .soft_timeout(Duration::MAX)
+                .time_to_live(Duration::MAX)
+                .missing_time_to_live(Duration::MAX)
+                .one_load_in_fleet(Duration::MAX)
+                .jitter(0.5)
+                .connect()
+                .await
+                .unwrap();
+            near.set(&1, 1).await.unwrap();
+            near.set_for(&2, 2, Duration::MAX).await.unwrap();
+            near.flush(Duration::MAX).await.unwrap();
+            let left: i64 = run(&mut server.client().await, &["PTTL", "2"]).await;
+            // Some servers take so long a time for none.
+            assert!(left == -1 || left > 1 << 59, "{left}");
+            assert_eq!(near.get_many(&[1, 2]).await.unwrap(), [Some(1), Some(2)]);
+            let load = async || Ok::<_, NearError>(Some(3.into()));
+            assert_eq!(near.get_or_load(&3, load).await.unwrap(), Some(3));
+            assert_eq!(near.stats().late_loads, 0);
+            let () = run(&mut server.client().await, &["FLUSHALL"]).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_write_that_the_server_refuses_is_an_error_and_changes_nothing() {
     with_one(async |server| {
         if server.is_larder() {
@@ -166,9 +201,17 @@ fn threads_without_a_runtime_read_and_write() {
     assert_eq!(near.get_many(&[2, 3, 1]).unwrap(), [Some(2), None, Some(1)]);
     let load = || Ok::<_, NearError>(Some(3.into()));
     assert_eq!(near.get_or_load(&3, load).unwrap(), Some(3));
+    near.set_many([(4, 4), (5, 5)]).unwrap();
+    assert_eq!(near.remove_many(&[4, 5, 6]).unwrap(), 2);
     assert!(near.remove(&1).unwrap());
     assert_eq!(near.clone().get(&1).unwrap(), None);
     assert!(near.stats().hits.is_some());
+    let version = near.set_if(&4, None, 4).unwrap();
+    assert_eq!(near.get_with_version(&4).unwrap(), (Some(4), version));
+    near.set_record(&5, larder_store::Record::new(5).tags(["five"])).unwrap();
+    near.invalidate_tag("five").unwrap();
+    assert_eq!(near.get(&5).unwrap(), None);
+    near.flush(Duration::ZERO).unwrap();
     let within = runtime.block_on(async { near.remove(&2) });
     assert!(matches!(within, Err(NearError::WithinRuntime)));
     runtime.block_on(async { drop(near) });

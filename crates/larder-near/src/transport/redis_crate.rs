@@ -8,16 +8,19 @@ use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline,
-    ProtocolVersion, PushInfo, PushKind, RedisError, Value,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, ServerErrorKind, Value,
 };
 
 use super::{
-    Command, NearConnection, Opened, PushSink, Reply, Tracking, Transport, TransportFuture,
+    Command, NearConnection, NodeAddress, Opened, PushSink, Redirect, RedirectKind, Reply,
+    Tracking, Transport, TransportFuture,
 };
 use crate::error::TransportError;
 
-/// A single server, by its address: `redis://[user:password@]host[:port][/database]`, or `unix://path`.
+/// Servers by an address: `redis://[user:password@]host[:port][/database]`, or `unix://path`.
+///
+/// Servers that are named by others are opened with the same user, password and database.
 pub struct RedisTransport {
     info: ConnectionInfo,
     /// What keys begin with, for [`Tracking::Broadcast`].
@@ -34,13 +37,35 @@ impl RedisTransport {
         Ok(Self { info, prefix: prefix.to_vec() })
     }
 
+    /// The host of the address; `None` if it is a path.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self.info.addr() {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Some(host),
+            _ => None,
+        }
+    }
+
+    fn info(&self, at: Option<&NodeAddress>) -> ConnectionInfo {
+        let Some(at) = at else { return self.info.clone() };
+        let mut address = self.info.addr().clone();
+        match &mut address {
+            ConnectionAddr::TcpTls { host, port, .. } => {
+                (*host, *port) = (at.host.clone(), at.port)
+            }
+            other => *other = ConnectionAddr::Tcp(at.host.clone(), at.port),
+        }
+        self.info.clone().set_addr(address)
+    }
+
     async fn connect(
         &self,
+        at: Option<&NodeAddress>,
         protocol: ProtocolVersion,
         pushes: Option<Arc<dyn PushSink>>,
     ) -> Result<MultiplexedConnection, RedisError> {
-        let settings = self.info.redis_settings().clone().set_protocol(protocol);
-        let client = Client::open(self.info.clone().set_redis_settings(settings))?;
+        let info = self.info(at);
+        let settings = info.redis_settings().clone().set_protocol(protocol);
+        let client = Client::open(info.set_redis_settings(settings))?;
         // The near cache has timeouts of its own, around all that it awaits.
         let mut config =
             AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
@@ -56,6 +81,7 @@ impl RedisTransport {
 
     async fn open_tracked(
         &self,
+        at: Option<&NodeAddress>,
         tracking: &Tracking,
         pushes: Arc<dyn PushSink>,
     ) -> Result<Opened, RedisError> {
@@ -66,12 +92,12 @@ impl RedisTransport {
             // Without a prefix, all keys are broadcast.
             Tracking::Broadcast if self.prefix.is_empty() => command.arg("BCAST"),
             Tracking::Broadcast => command.arg("BCAST").arg("PREFIX").arg(self.prefix.clone()),
-            Tracking::Off => return self.open_untracked("tracking is off".to_owned()).await,
+            Tracking::Off => return self.open_untracked(at, "tracking is off".to_owned()).await,
         };
-        let connection = match self.connect(ProtocolVersion::RESP3, Some(pushes)).await {
+        let connection = match self.connect(at, ProtocolVersion::RESP3, Some(pushes)).await {
             Ok(connection) => connection,
             Err(error) if error.kind() == ErrorKind::RESP3NotSupported => {
-                return self.open_untracked(error.to_string()).await;
+                return self.open_untracked(at, error.to_string()).await;
             }
             Err(error) => return Err(error),
         };
@@ -83,8 +109,12 @@ impl RedisTransport {
         Ok(Opened { connection: Arc::new(connection), tracked })
     }
 
-    async fn open_untracked(&self, refusal: String) -> Result<Opened, RedisError> {
-        let connection = self.connect(ProtocolVersion::RESP2, None).await?;
+    async fn open_untracked(
+        &self,
+        at: Option<&NodeAddress>,
+        refusal: String,
+    ) -> Result<Opened, RedisError> {
+        let connection = self.connect(at, ProtocolVersion::RESP2, None).await?;
         Ok(Opened { connection: Arc::new(Multiplexed(connection)), tracked: Err(refusal) })
     }
 }
@@ -101,12 +131,13 @@ impl fmt::Debug for RedisTransport {
 impl Transport for RedisTransport {
     fn open<'t>(
         &'t self,
+        at: Option<&'t NodeAddress>,
         tracking: &'t Tracking,
         pushes: Arc<dyn PushSink>,
     ) -> TransportFuture<'t, Opened> {
-        Box::pin(
-            async move { self.open_tracked(tracking, pushes).await.map_err(TransportError::new) },
-        )
+        Box::pin(async move {
+            self.open_tracked(at, tracking, pushes).await.map_err(TransportError::new)
+        })
     }
 }
 
@@ -172,7 +203,18 @@ fn reply(value: Value) -> Reply {
         Value::Array(values) | Value::Set(values) => {
             Reply::Array(values.into_iter().map(reply).collect())
         }
-        Value::ServerError(error) => Reply::Refused(error.to_string()),
+        Value::ServerError(error) => {
+            let details = error.details().unwrap_or_default();
+            let kind = match error.kind() {
+                Some(ServerErrorKind::Moved) => Some(RedirectKind::Moved),
+                Some(ServerErrorKind::Ask) => Some(RedirectKind::Ask),
+                _ => None,
+            };
+            match kind.and_then(|kind| Redirect::parse(kind, details)) {
+                Some(redirect) => Reply::Redirected(redirect),
+                None => Reply::Refused(format!("{} {details}", error.code())),
+            }
+        }
         Value::Attribute { data, .. } => reply(*data),
         Value::VerbatimString { text, .. } => Reply::Bytes(text.into_bytes()),
         // No command of the near cache is answered by these.

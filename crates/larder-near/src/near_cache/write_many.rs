@@ -1,0 +1,117 @@
+//! Writes of many keys in one call.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use larder_store::Record;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::NearCache;
+use super::write::{Forgetting, Writing};
+use crate::error::NearError;
+use crate::key::NearKey;
+use crate::stats::count;
+use crate::topology::Group;
+use crate::transport::{Command, Reply};
+
+impl<K, V> NearCache<K, V>
+where
+    K: NearKey + Hash + Eq + Clone + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+{
+    /// Stores many values, each as [`set`](Self::set) does, in pipelines of
+    /// [`keys_per_call`](crate::NearBuilder::keys_per_call): to all servers of a cluster at the same time, and to each
+    /// of them one after the other.
+    ///
+    /// Of several values for one key, the last is stored. The call as a whole is not atomic: others may see some
+    /// of the values before the rest.
+    ///
+    /// # Errors
+    /// The first of the errors, if there are any; all other values were sent nevertheless. If a value is not
+    /// encoded, nothing was written.
+    pub async fn set_many(
+        &self,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<(), NearError> {
+        // The iterator is not held across what follows, so the future may go from thread to thread without it.
+        let entries: Vec<(K, V)> = entries.into_iter().collect();
+        let mut places: HashMap<K, usize> = HashMap::new();
+        let mut writings: Vec<(K, Vec<u8>, Writing<V>)> = Vec::new();
+        for (key, value) in entries {
+            let writing = self.writing(Record::new(value), false).await?;
+            match places.get(&key) {
+                Some(at) => writings[*at].2 = writing,
+                None => {
+                    places.insert(key.clone(), writings.len());
+                    let name = self.shared.memory.name(&key);
+                    writings.push((key, name, writing));
+                }
+            }
+        }
+        if let Some(pending) = &self.shared.pending {
+            for (key, name, writing) in writings {
+                self.write_behind(pending, &key, &name, writing).await?;
+            }
+            return Ok(());
+        }
+        let groups: Vec<Group> = writings.iter().map(|(_, name, _)| self.group(name)).collect();
+        let mut unanswered: Vec<_> = writings
+            .iter()
+            .map(|(key, name, writing)| self.begin_write(key, name, writing))
+            .collect();
+        let commands = |at: usize| self.write_commands(&writings[at].1, &writings[at].2);
+        let answers = self.shared.link.call_each(&groups, commands).await;
+        let mut first_error = None;
+        let sent = unanswered.iter_mut().zip(&writings).zip(answers);
+        for ((unanswered, (.., writing)), answer) in sent {
+            let written = answer.and_then(|answer| self.end_write(unanswered, writing, &answer));
+            first_error = first_error.or(written.err());
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Removes many keys from their servers and from memory, in pipelines as [`set_many`](Self::set_many). Returns
+    /// how many of them the servers had.
+    ///
+    /// # Errors
+    /// The first of the errors, if there are any; all other keys were sent nevertheless.
+    pub async fn remove_many(&self, keys: &[K]) -> Result<usize, NearError> {
+        let memory = &*self.shared.memory;
+        let names: Vec<Vec<u8>> = keys.iter().map(|key| memory.name(key)).collect();
+        for name in &names {
+            self.settle_key(name).await?;
+        }
+        let groups: Vec<Group> = names.iter().map(|name| self.group(name)).collect();
+        // They are forgotten before the call, and again after the replies, or with the future.
+        let _forgetting: Vec<_> = keys
+            .iter()
+            .zip(&names)
+            .map(|(key, name)| {
+                memory.forget_key(key, name);
+                Forgetting::new(memory, key, name)
+            })
+            .collect();
+        let commands = |at: usize| vec![Command::new("DEL").arg(&names[at][..])];
+        let answers = self.shared.link.call_each(&groups, commands).await;
+        let (mut removed, mut first_error) = (0, None);
+        for answer in answers {
+            let error = match answer.map(|answer| answer.replies.into_iter().next()) {
+                Ok(Some(Reply::Integer(number))) => {
+                    count(&self.shared.link.counters.writes);
+                    removed += usize::from(number > 0);
+                    continue;
+                }
+                Ok(Some(Reply::Refused(refusal))) => NearError::Refused(refusal),
+                Ok(_) => NearError::Unexpected,
+                Err(error) => error,
+            };
+            first_error = first_error.or(Some(error));
+        }
+        first_error.map_or(Ok(removed), Err)
+    }
+
+    fn group(&self, name: &[u8]) -> Group {
+        Group { slot: self.shared.link.slot(name), keys: 1 }
+    }
+}

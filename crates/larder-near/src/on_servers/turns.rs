@@ -1,0 +1,156 @@
+//! One load in the whole fleet.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use larder_store::Record;
+
+use super::cluster::with_cluster;
+use super::reads::futures;
+use super::server::{Server, run, with_each, with_one};
+use super::{LONG, near, until};
+use crate::{NearBuilder, NearCache, NearError, Tracking};
+
+async fn fleet(builder: impl Fn() -> NearBuilder<u64, u64>) -> Vec<NearCache<u64, u64>> {
+    let mut members = Vec::new();
+    for _ in 0..4 {
+        members.push(builder().connect().await.unwrap());
+    }
+    members
+}
+
+async fn one_load_is_run(builder: impl Fn() -> NearBuilder<u64, u64>) {
+    let members = fleet(|| builder().one_load_in_fleet(LONG).load_patience(LONG)).await;
+    for key in 0..5 {
+        let loads = AtomicU64::new(0);
+        let load = async || {
+            loads.fetch_add(1, Ordering::SeqCst);
+            // Long enough that all others have asked.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok::<_, NearError>(Some(Record::new(key + 100)))
+        };
+        let all = members.iter().flat_map(|member| [member, member]);
+        for value in futures(all.map(|member| member.get_or_load(&key, load))).await {
+            assert_eq!(value.unwrap(), Some(key + 100));
+        }
+        assert_eq!(loads.load(Ordering::SeqCst), 1);
+        for member in &members {
+            until("all have it", async || member.get(&key).await.unwrap() == Some(key + 100)).await;
+        }
+    }
+    // What the server says of turns makes nobody forget everything.
+    assert!(members.iter().all(|member| member.stats().flushes == 0));
+}
+
+#[tokio::test]
+async fn one_loader_runs_in_the_whole_fleet() {
+    with_each(async |server| {
+        one_load_is_run(|| near(&server.address())).await;
+    })
+    .await;
+    with_cluster(2, 0, async |cluster| one_load_is_run(|| cluster.near()).await).await;
+}
+
+/// The holder takes longer than its turn: another one loads, and the late value is refused.
+async fn a_late_load(server: &Server) {
+    let builder = || near::<u64>(&server.address()).load_patience(LONG);
+    // Nothing but the fence says to the one that is late that the key was changed.
+    let slow = builder()
+        .tracking(Tracking::Off)
+        .one_load_in_fleet(Duration::from_millis(100))
+        .connect()
+        .await
+        .unwrap();
+    let fast = builder().one_load_in_fleet(LONG).connect().await.unwrap();
+    let (release, released) = tokio::sync::oneshot::channel();
+    let began = tokio::sync::Notify::new();
+    let late = slow.get_or_load(&9, || {
+        began.notify_one();
+        async {
+            released.await.unwrap();
+            Ok::<_, NearError>(Some(Record::new(1)))
+        }
+    });
+    let other = async {
+        began.notified().await;
+        let load = async || Ok::<_, NearError>(Some(Record::new(2)));
+        assert_eq!(fast.get_or_load(&9, load).await.unwrap(), Some(2));
+        // The value is gone again, and nobody's turn is under way.
+        assert!(fast.remove(&9).await.unwrap());
+        release.send(()).unwrap();
+    };
+    let (late, ()) = tokio::join!(late, other);
+    assert_eq!(late.unwrap(), Some(1), "its caller gets it");
+    assert_eq!(slow.stats().late_loads, 1);
+    assert_eq!(fast.get(&9).await.unwrap(), None, "and the server does not");
+}
+
+#[tokio::test]
+async fn the_value_of_a_late_holder_is_refused() {
+    with_one(async |server| a_late_load(server).await).await;
+}
+
+#[tokio::test]
+async fn turns_work_where_scripts_are_refused() {
+    with_each(async |server| {
+        let mut client = server.client().await;
+        if !server.is_larder() {
+            let user = ["ACL", "SETUSER", "default", "-eval", "-evalsha"];
+            let () = run(&mut client, &user).await;
+        }
+        let members = fleet(|| near(&server.address()).one_load_in_fleet(LONG)).await;
+        for (key, member) in (0..).zip(&members) {
+            let load = async || Ok::<_, NearError>(Some(Record::new(key)));
+            assert_eq!(member.get_or_load(&key, load).await.unwrap(), Some(key));
+            assert_eq!(members[0].get(&key).await.unwrap(), Some(key));
+            assert_eq!(member.stats().late_loads, 0);
+        }
+        // A loader that fails gives its turn back, long before its time is over.
+        let failed = members[0].get_or_load(&50, async || Err(std::fmt::Error)).await;
+        assert!(matches!(failed, Err(NearError::Loader(_))), "{failed:?}");
+        let turns: u64 = run(&mut client, &["EXISTS", "{n:50}:larder-turn"]).await;
+        assert_eq!(turns, 0);
+        a_late_load(server).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_loader_that_fails_or_dies_leaves_its_turn_to_another_process() {
+    with_one(async |server| {
+        let builder = || near::<u64>(&server.address()).load_patience(LONG);
+        let (here, there) = (
+            builder().one_load_in_fleet(Duration::from_millis(200)).connect().await.unwrap(),
+            builder().one_load_in_fleet(LONG).connect().await.unwrap(),
+        );
+        let failed = here.get_or_load(&1, async || Err(std::fmt::Error)).await;
+        assert!(matches!(failed, Err(NearError::Loader(_))), "{failed:?}");
+        let load = async || Ok::<_, NearError>(Some(Record::new(1)));
+        assert_eq!(there.get_or_load(&1, load).await.unwrap(), Some(1));
+        // A process that dies with the turn: its loader never ends.
+        {
+            let never = async || {
+                std::future::pending::<()>().await;
+                Ok::<_, NearError>(None)
+            };
+            let loads = here.stats().loads;
+            let mut dead = std::pin::pin!(here.get_or_load(&2, never));
+            until("the loader runs", async || {
+                std::future::poll_fn(|cx| {
+                    let _ = dead.as_mut().poll(cx);
+                    std::task::Poll::Ready(())
+                })
+                .await;
+                here.stats().loads > loads
+            })
+            .await;
+        }
+        let load = async || Ok::<_, NearError>(Some(Record::new(2)));
+        assert_eq!(there.get_or_load(&2, load).await.unwrap(), Some(2));
+        // A loader without a value, which is not remembered, leaves the turn too.
+        assert_eq!(there.get_or_load(&3, async || Ok::<_, NearError>(None)).await.unwrap(), None);
+        let load = async || Ok::<_, NearError>(Some(Record::new(3)));
+        assert_eq!(here.get_or_load(&3, load).await.unwrap(), Some(3));
+    })
+    .await;
+}
