@@ -401,9 +401,7 @@ where
         let cores = sync::cores();
         let partitions = self.check(cores)?;
         self.time.check()?;
-        if let Some(listener) = &self.listener {
-            listener.check()?;
-        }
+        self.listener.iter().try_for_each(|listener| listener.check())?;
         let unknown = || BuildError::UnknownPolicy {
             given: self.policy.name().to_owned(),
             known: Policy::names().collect(),

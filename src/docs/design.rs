@@ -161,4 +161,14 @@
 //! Three synthetic traces in one cache of 6,000 entries, where `scanmix` makes four times as many requests as each
 //! of the others; hit ratios in percent (the benchmark `namespaces`, which always gives the same figures):
 //!
-//! FIGURES
+//! | | `zipf-0.99` | `scanmix` | `shift` | mean |
+//! |---|---|---|---|---|
+//! | a cache for each, of 2,000 entries | 62.9 | 38.6 | 56.5 | 52.7 |
+//! | one cache, nothing guaranteed | 58.2 | 43.2 | 54.0 | 51.8 |
+//! | one cache, a quarter guaranteed | 58.3 | 43.1 | 54.1 | 51.8 |
+//! | one cache, three quarters guaranteed | 58.7 | 41.1 | 53.4 | 51.1 |
+//! | one cache, all guaranteed | 58.6 | 38.3 | 55.4 | 50.8 |
+//!
+//! The busy tenant gains from sharing what the others lose, and guarantees give only a part of that back: a
+//! namespace at its minimum evicts like a clock, without the policy. Guarantees protect a tenant from being
+//! driven out; who wants the best hit ratio for each tenant gives each a cache of its own.

@@ -412,7 +412,6 @@ impl<K, V> Partition<K, V> {
         if leaving.is_some() {
             self.leaving.fetch_add(1, Ordering::Relaxed);
         }
-
         if engine.atomic.is_some() {
             // Relaxed: as the other counts that `wants_visit` reads.
             self.is_above.store(core.evictor.is_above_limits(), Ordering::Relaxed);
