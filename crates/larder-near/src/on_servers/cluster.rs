@@ -241,7 +241,7 @@ impl Writer {
                         let kind = error.kind();
                         asking = kind == ErrorKind::Server(ServerErrorKind::Ask);
                         let named = error.redirect_node().and_then(|(address, _)| {
-                            let port = address.rsplit_once(':')?.1.parse().ok()?;
+                            let port: u16 = address.rsplit_once(':')?.1.parse().ok()?;
                             self.ports.iter().position(|it| *it == port)
                         });
                         if named.is_none() {
