@@ -141,7 +141,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// - What counts is what maintenance has seen: an entry that another thread has just removed counts until that
     ///   is applied.
     /// - Removal, expiry and invalidation take entries out whatever the minimum is.
-    ///   [Unevictable](Cache::insert_unevictable) entries count in no namespace's part.
+    ///   [Unevictable](crate::Cache::insert_unevictable) entries count in no namespace's part.
     ///
     /// [`Cache::namespace_stats`] shows what a namespace holds, and [`Cache::invalidate_namespace`] invalidates
     /// all of its entries at once. Snapshots restore the entries' namespaces.
