@@ -13,7 +13,7 @@ use larder_near::{BlockingNearCache, NearCache};
 
 const MEMBERS: u64 = 4;
 const KEYS: usize = 10_000;
-const CALLS: u64 = 50_000;
+const CALLS: u64 = 5_000;
 const EXPONENT: f64 = 0.99;
 /// The length of a value.
 const BYTES: usize = 200;
