@@ -7,6 +7,7 @@ mod slot_moves;
 mod sentinel_faults;
 mod turns;
 mod cluster;
+mod watched;
 mod checker;
 mod compares;
 mod defects;

@@ -4,23 +4,19 @@
 //! `LARDER_NEAR_READS` is how many reads there are for each fault, as in `faults`; there are a hundredth as many
 //! writes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::checker::Checker;
 use super::cluster::{TestCluster, Writer, with_cluster};
 use super::server::run;
 use super::until;
-use crate::NearCache;
+use super::watched::{Watched, wanted_reads};
 use crate::key::hash_slot;
 
 const KEYS: usize = 60;
 const MAX_STALE: Duration = Duration::from_millis(400);
-const READERS: usize = 3;
-
-fn reads() -> u64 {
-    std::env::var("LARDER_NEAR_READS").ok().map_or(10_000, |reads| reads.parse().unwrap())
-}
+const READERS: u64 = 3;
+/// The reads of one trial, unless another number is wanted.
+const READS: u64 = 10_000;
 
 /// What goes wrong, once in each trial, in the middle of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,13 +42,7 @@ const FAULTS: [Fault; 6] = [
     Fault::HungMaster,
 ];
 
-struct Trial {
-    near: NearCache<u64, u64>,
-    checker: Checker,
-    is_done: AtomicBool,
-    reads: AtomicU64,
-    failed: AtomicU64,
-}
+struct Trial(Watched);
 
 impl Trial {
     async fn new(cluster: &TestCluster) -> Self {
@@ -63,62 +53,23 @@ impl Trial {
             .connect()
             .await
             .unwrap();
-        Self {
-            near,
-            checker: Checker::new(KEYS, MAX_STALE),
-            is_done: AtomicBool::new(false),
-            reads: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-        }
-    }
-
-    /// Reads until there were enough reads and the writer is done.
-    async fn read(&self, seed: u64) {
-        let mut random = seed;
-        while !self.is_done.load(Ordering::SeqCst) || self.reads.load(Ordering::SeqCst) < reads() {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed | 1);
-            let key = (random >> 33) as usize % KEYS;
-            let began = Instant::now();
-            let read = if random & 0x700_0000 == 0 {
-                let values =
-                    self.near.get_many(&[key as u64, (key as u64 + 1) % KEYS as u64]).await;
-                values.map(|values| values[0])
-            } else {
-                self.near.get(&(key as u64)).await
-            };
-            match read {
-                Ok(value) => {
-                    let excess = self.checker.excess(key, began, value);
-                    assert_eq!(excess, None, "key {key} has {value:?}: {:?}", self.near.stats());
-                }
-                Err(_) => {
-                    self.failed.fetch_add(1, Ordering::SeqCst);
-                }
-            }
-            self.reads.fetch_add(1, Ordering::SeqCst);
-            // A hit does not wait, and others must run too.
-            tokio::task::yield_now().await;
-        }
+        Self(Watched::new(near, KEYS, MAX_STALE, wanted_reads(READS)))
     }
 
     async fn write(&self, cluster: &mut TestCluster, fault: Fault, first: u64) {
         let mut writer = Writer::new(cluster, 1);
-        let writes = reads() / 100;
+        let writes = self.0.writes();
         for number in 0..writes {
-            // Writes are spread over the reads.
-            until("enough reads", async || {
-                self.reads.load(Ordering::SeqCst) >= number * 100 * 9 / 10
-            })
-            .await;
+            self.0.before_write(number).await;
             let value = first + number;
-            let key = (value.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % KEYS;
+            let key = self.0.key_for(value);
             writer.write(key as u64, value).await;
-            self.checker.acknowledged(key, Some(value));
+            self.0.checker.acknowledged(key, Some(value));
             if number == writes / 2 {
                 self.go_wrong(cluster, fault).await;
             }
         }
-        self.is_done.store(true, Ordering::SeqCst);
+        self.0.end_writes();
     }
 
     async fn go_wrong(&self, cluster: &mut TestCluster, fault: Fault) {
@@ -129,12 +80,12 @@ impl Trial {
         match fault {
             Fault::Nothing => {}
             Fault::KilledClients => {
-                let losses = self.near.stats().losses;
+                let losses = self.0.near.stats().losses;
                 for server in &cluster.servers {
                     let mut client = server.client().await;
                     let () = run(&mut client, &["CLIENT", "KILL", "TYPE", "normal"]).await;
                 }
-                until("the losses", async || self.near.stats().losses >= losses + 3).await;
+                until("the losses", async || self.0.near.stats().losses >= losses + 3).await;
             }
             Fault::Resharded => {
                 let to = cluster.owner(hash_slot(b"n:2")).await.unwrap();
@@ -165,23 +116,13 @@ impl Trial {
         }
     }
 
-    /// When all is quiet, memory has what the cluster has.
+    /// Checks that what the caches have is what the cluster has, when all is quiet.
     async fn end(&self, fault: Fault) {
-        for key in 0..KEYS {
-            let present = self.checker.present(key);
-            if present.is_none() {
-                continue;
-            }
-            until("memory has what the cluster has", async || {
-                self.near.get(&(key as u64)).await.is_ok_and(|value| value == present)
-            })
-            .await;
-        }
-        let stats = self.near.stats();
+        self.0.settle().await;
+        let stats = self.0.near.stats();
         println!(
-            "{fault:?}: {} reads, {} of them failed; {stats}; {} slots moved, {} redirections",
-            self.reads.load(Ordering::SeqCst),
-            self.failed.load(Ordering::SeqCst),
+            "{fault:?}: {}; {} slots moved, {} redirections",
+            self.0.summary(),
             stats.slots_moved,
             stats.redirections,
         );
@@ -204,12 +145,11 @@ async fn no_read_is_too_old_whatever_happens_in_a_cluster() {
             let mut writer = Writer::new(cluster, 1);
             for key in 0..KEYS {
                 writer.write(key as u64, first).await;
-                trial.checker.acknowledged(key, Some(first));
+                trial.0.checker.acknowledged(key, Some(first));
                 first += 1;
             }
-            let readers = (0..READERS as u64).map(|seed| trial.read(seed + 1));
-            tokio::join!(trial.write(cluster, fault, first), super::reads::futures(readers));
-            first += reads();
+            tokio::join!(trial.write(cluster, fault, first), trial.0.read_by(READERS, true));
+            first += wanted_reads(READS);
             trial.end(fault).await;
             cluster.is_replicated(3).await;
             cluster.agrees().await;

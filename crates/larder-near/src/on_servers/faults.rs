@@ -4,24 +4,19 @@
 //! `LARDER_NEAR_READS` is how many reads there are for each fault, 20,000 by default; there are a hundredth as
 //! many writes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 
-use super::checker::Checker;
 use super::proxy::{Network, Proxy};
 use super::server::{Server, run, with_each, with_one};
+use super::watched::{Watched, wanted_reads};
 use super::{near, until};
-use crate::{NearCache, Tracking};
+use crate::Tracking;
 
 const KEYS: usize = 50;
 const MAX_STALE: Duration = Duration::from_millis(300);
-const READERS: usize = 4;
-
-fn reads() -> u64 {
-    std::env::var("LARDER_NEAR_READS").ok().map_or(20_000, |reads| reads.parse().unwrap())
-}
+const READERS: u64 = 4;
 
 /// What goes wrong, once for each round.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,13 +30,9 @@ enum Fault {
 }
 
 struct Trial<'t> {
-    near: NearCache<u64, u64>,
+    watched: Watched,
     proxy: Proxy,
-    checker: Checker,
     server: &'t Server,
-    is_done: AtomicBool,
-    reads: AtomicU64,
-    failed: AtomicU64,
 }
 
 impl<'t> Trial<'t> {
@@ -55,51 +46,18 @@ impl<'t> Trial<'t> {
             .connect()
             .await
             .unwrap();
-        Self {
-            near,
-            proxy,
-            checker: Checker::new(KEYS, max_stale),
-            server,
-            is_done: AtomicBool::new(false),
-            reads: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-        }
-    }
-
-    /// Reads until there were enough reads and the writer is done.
-    async fn read(&self, seed: u64) {
-        let mut random = seed;
-        while !self.is_done.load(Ordering::SeqCst) || self.reads.load(Ordering::SeqCst) < reads() {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed | 1);
-            let key = (random >> 33) as usize % KEYS;
-            let began = Instant::now();
-            match self.near.get(&(key as u64)).await {
-                Ok(value) => {
-                    let excess = self.checker.excess(key, began, value);
-                    assert_eq!(excess, None, "key {key} has {value:?}: {:?}", self.near.stats());
-                }
-                Err(_) => {
-                    self.failed.fetch_add(1, Ordering::SeqCst);
-                }
-            }
-            self.reads.fetch_add(1, Ordering::SeqCst);
-            // A hit does not wait, and others must run too.
-            tokio::task::yield_now().await;
-        }
+        let watched = Watched::new(near, KEYS, max_stale, wanted_reads(20_000));
+        Self { watched, proxy, server }
     }
 
     /// Writes as other processes do, a fault in between at times.
     async fn write(&self, fault: Fault) {
         let envelopes = crate::envelope::Envelopes::new("postcard", Default::default()).unwrap();
         let mut client = self.server.client().await;
-        let writes = reads() / 100;
+        let writes = self.watched.writes();
         for value in 1..=writes {
-            // Writes are spread over the reads.
-            until("enough reads", async || {
-                self.reads.load(Ordering::SeqCst) >= value * 100 * 9 / 10
-            })
-            .await;
-            let key = (value.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % KEYS;
+            self.watched.before_write(value).await;
+            let key = self.watched.key_for(value);
             let bytes = envelopes.write(&value).unwrap();
             let () = redis::cmd("SET")
                 .arg(format!("n:{key}"))
@@ -107,31 +65,32 @@ impl<'t> Trial<'t> {
                 .query_async(&mut client)
                 .await
                 .unwrap();
-            self.checker.acknowledged(key, Some(value));
+            self.watched.checker.acknowledged(key, Some(value));
             if value % (writes / 4).max(1) == 0 {
                 self.go_wrong(fault, &mut client).await;
             }
         }
         self.proxy.set(Network::Up);
-        self.is_done.store(true, Ordering::SeqCst);
+        self.watched.end_writes();
     }
 
     async fn go_wrong(&self, fault: Fault, client: &mut MultiplexedConnection) {
+        let near = &self.watched.near;
         // Only a connection can be lost, and after the last loss there may be none yet.
         if matches!(fault, Fault::Closed | Fault::KilledClients) {
-            until("a connection", async || self.near.stats().is_connected).await;
+            until("a connection", async || near.stats().is_connected).await;
         }
-        let losses = self.near.stats().losses;
+        let losses = near.stats().losses;
         match fault {
             Fault::Nothing => {}
             Fault::Closed => {
                 self.proxy.set(Network::Closing);
-                until("the loss", async || self.near.stats().losses > losses).await;
+                until("the loss", async || near.stats().losses > losses).await;
                 self.proxy.set(Network::Up);
             }
             // Goes on, with writes, until the next time.
             Fault::Silent if self.proxy.network() == Network::Silent => {
-                until("the loss", async || self.near.stats().losses > 0).await;
+                until("the loss", async || near.stats().losses > 0).await;
                 self.proxy.set(Network::Up);
             }
             Fault::Silent => self.proxy.set(Network::Silent),
@@ -139,38 +98,27 @@ impl<'t> Trial<'t> {
             Fault::Slow => self.proxy.set(Network::Slow(Duration::from_millis(20))),
             Fault::KilledClients => {
                 let () = run(client, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
-                until("the loss", async || self.near.stats().losses > losses).await;
+                until("the loss", async || near.stats().losses > losses).await;
             }
             Fault::Flushed => {
                 let () = run(client, &["FLUSHALL"]).await;
-                self.checker.lost_all();
+                self.watched.checker.lost_all();
             }
         }
     }
 
-    /// When all is quiet, memory has what the server has.
+    /// Checks that what the caches have is what the server has, when all is quiet.
     async fn end(&self, fault: Fault) {
-        for key in 0..KEYS {
-            let present = self.checker.present(key);
-            until("memory has what the server has", async || {
-                self.near.get(&(key as u64)).await.is_ok_and(|value| value == present)
-            })
-            .await;
-        }
-        let stats = self.near.stats();
-        println!(
-            "{fault:?}: {} reads, {} of them failed; {stats}",
-            self.reads.load(Ordering::SeqCst),
-            self.failed.load(Ordering::SeqCst)
-        );
-        assert!(matches!(fault, Fault::Nothing | Fault::Slow | Fault::Flushed) || stats.losses > 0);
+        self.watched.settle().await;
+        println!("{fault:?}: {}", self.watched.summary());
+        let losses = self.watched.near.stats().losses;
+        assert!(matches!(fault, Fault::Nothing | Fault::Slow | Fault::Flushed) || losses > 0);
     }
 }
 
 async fn with_fault(server: &Server, fault: Fault, tracking: Tracking, max_stale: Duration) {
     let trial = Trial::new(server, tracking, max_stale).await;
-    let readers = (0..READERS as u64).map(|seed| trial.read(seed + 1));
-    tokio::join!(trial.write(fault), super::reads::futures(readers));
+    tokio::join!(trial.write(fault), trial.watched.read_by(READERS, false));
     trial.end(fault).await;
 }
 
