@@ -309,8 +309,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// leaves to the store, every thread that misses the value in the cache finds it in the store. Lookups
     /// see the old value until the listener has returned (unless the value has expired), and a new value only
     /// afterwards. The listener is called once for each removal (again only after a panic, see
-    /// below), in order for each key, with a [`Removal`]. A cache may have a [`Listener`] too. The thread that removes, or runs maintenance,
-    /// calls it under no lock and no pin; meanwhile only threads that change the same key wait.
+    /// below), in order for each key, with a [`Removal`]. A cache may have a [`Listener`] too. The thread that
+    /// removes, or runs maintenance, calls it under no lock and no pin; meanwhile only threads that change the same
+    /// key wait.
     ///
     /// The listener may look up entries of the cache. Insertions from within it are rejected
     /// ([`WithinListener`](crate::Rejection::WithinListener)), and removals panic. The same holds for changes

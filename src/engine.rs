@@ -5,8 +5,8 @@
 //! maintenance is run by the thread that gets its lock: a writer whose event completes a batch, a
 //! reader whose record finds the read buffer full, or the maintenance thread. Lookups never wait for
 //! that lock. In background mode a change waits only if the write buffer or a blocking listener's
-//! queue is full, if it has to borrow weight, or if its caller wants to see what it evicts. With inline maintenance every change waits,
-//! so that it has taken full effect when the call returns.
+//! queue is full, if it has to borrow weight, or if its caller wants to see what it evicts. With inline maintenance
+//! every change waits, so that it has taken full effect when the call returns.
 //!
 //! # The life of an entry, as maintenance sees it
 //! The table decides first, by one CAS for each change. Events only report, and those of different

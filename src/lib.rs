@@ -2,8 +2,8 @@
 //!
 //! Keys and values stay in memory up to a bound, by number or by weight; a policy chooses which
 //! entries are evicted. A missing value is loaded once, however many threads and futures ask for it, and may be
-//! refreshed before it expires or used after. Entries may expire, carry tags by which all of a kind are invalidated at once,
-//! and be saved to a file and loaded after a restart. Evictions, expirations and rejections are
+//! refreshed before it expires or used after. Entries may expire, carry tags by which all of a kind are invalidated at
+//! once, and be saved to a file and loaded after a restart. Evictions, expirations and rejections are
 //! counted and, on request, explained key by key.
 //!
 //! # Example
@@ -57,7 +57,8 @@
 //!
 //! All calls are on [`Cache`], all settings on [`Builder`]. [`docs::guide`] has a page for each task,
 //! and tables for those who [come from](docs::guide::coming_from) moka, quick_cache, Caffeine, FusionCache,
-//! cached, lru or a `HashMap`. [`docs::limitations`] says what the cache does not do, and [`docs::design`] how it works inside.
+//! cached, lru or a `HashMap`. [`docs::limitations`] says what the cache does not do, and [`docs::design`] how it
+//! works inside.
 //!
 //! # Features
 //! None is on by default, and without them the library has three dependencies.

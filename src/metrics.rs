@@ -90,11 +90,11 @@
 //! | `larder_shadow_max_weight` | gauge | `policy`, `multiple` | with shadows and a bound on weight | the bound on weight there |
 //! | `larder_shadow_dropped_records` | counter | | with shadows | records that the shadows lack |
 //!
-//! The misses of a shadow cache are estimates from a sample of the keys. By chance the sample has too many misses or too
-//! few, and the misses of the cache itself are known both in the sample and in all. So the misses at a multiple are about
-//! `larder_misses × larder_shadow_misses / larder_shadow_own_misses`, each over the same time, and the hits are the other
-//! lookups. There is no counter of a shadow's hits, because too many of them depend on whether the hottest key is in the
-//! sample.
+//! The misses of a shadow cache are estimates from a sample of the keys. By chance the sample has too many misses or
+//! too few, and the misses of the cache itself are known both in the sample and in all. So the misses at a multiple
+//! are about `larder_misses × larder_shadow_misses / larder_shadow_own_misses`, each over the same time, and the hits
+//! are the other lookups. There is no counter of a shadow's hits, because too many of them depend on whether the
+//! hottest key is in the sample.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -279,8 +279,8 @@ impl Collector {
         Ok(self.gather()?.encode(format))
     }
 
-    /// Forgets the caches whose last handle is gone, and returns the others. What is forgotten is dropped under no lock,
-    /// because the drop may run code of the user.
+    /// Forgets the caches whose last handle is gone, and returns the others. What is forgotten is dropped under no
+    /// lock, because the drop may run code of the user.
     fn forget_closed(&self) -> Vec<RegisteredCache> {
         let caches = sync::lock(&self.shared).caches.clone();
         let (open, closed): (Vec<_>, Vec<_>) =

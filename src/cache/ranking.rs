@@ -82,8 +82,8 @@ where
     /// If a `Clone` does; the entry stays.
     ///
     /// # Complexity
-    /// O(partitions) with `lru`, `fifo`, `lfu`, `cost_aware` and the default policy; up to O(n) with `sieve` and `s3_fifo`;
-    /// O(n log n) with a policy that does not [name its coldest
+    /// O(partitions) with `lru`, `fifo`, `lfu`, `cost_aware` and the default policy; up to O(n) with `sieve` and
+    /// `s3_fifo`; O(n log n) with a policy that does not [name its coldest
     /// entries](crate::policy::Hints::coldest). Waits for maintenance.
     ///
     /// # Examples

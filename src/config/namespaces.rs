@@ -152,8 +152,8 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// # Cost
     /// Each entry takes 48 bytes more than a plain one, for its namespace takes the place of one of its four
-    /// tags; so it may have three. An insertion takes a lock of its namespace for a moment and writes counts that all writers
-    /// share. A lookup reads a word more. Caches without namespaces pay nothing.
+    /// tags; so it may have three. An insertion takes a lock of its namespace for a moment and writes counts that all
+    /// writers share. A lookup reads a word more. Caches without namespaces pay nothing.
     ///
     /// The order of eviction within what is protected is that of a clock, not of the policy: the policy has given
     /// such entries up, and the oldest that was not used since leaves when its namespace has a newer entry.

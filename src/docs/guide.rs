@@ -43,8 +43,8 @@
 //!   [weight](crate::Builder::max_weight), or on both. A bound of 0 switches the cache off: it stores
 //!   nothing.
 //! - One maintenance thread serves all caches of the process. The first change of a cache starts it, and it sleeps
-//!   while there is nothing to do. With [`Maintenance::Inline`](crate::Maintenance::Inline) there is none: every call does its own
-//!   work, and the bounds hold whenever a call returns.
+//!   while there is nothing to do. With [`Maintenance::Inline`](crate::Maintenance::Inline) there is none: every call
+//!   does its own work, and the bounds hold whenever a call returns.
 //! - A program may have many caches. One that was never changed takes at most 4 KiB, and what more it needs grows
 //!   with its entries and with the threads that use it, not with the cores of the machine.
 //! - Calls do no I/O of their own and wait for other threads only briefly, so you can make them from

@@ -17,7 +17,8 @@ const DEFAULT_TICK_BITS: u32 = 24;
 const TURN_BITS: u32 = 1;
 
 /// The timers of one partition. A timer is set for the end of a grace after a deadline that the entry had at
-/// some time. When it fires, the entry's present deadline counts, so a hit that moves the deadline ahead does not set the timer.
+/// some time. When it fires, the entry's present deadline counts, so a hit that moves the deadline ahead does not set
+/// the timer.
 pub(crate) struct Timers {
     /// A turn of the wheel takes 2^`turn_bits` nanoseconds.
     turn_bits: u32,

@@ -1,8 +1,8 @@
 //! What a hit of the near cache costs beside one of larder: the same keys and values in both, read in turns.
 //!
 //! `cargo run --release --package larder-near --example hits [redis://host:port [seconds]]`; without an address it
-//! takes `redis://127.0.0.1:6379`, and says if nothing answers there. The entries of both have a time to live, of an hour
-//! or of so many seconds; with 0 they have none.
+//! takes `redis://127.0.0.1:6379`, and says if nothing answers there. The entries of both have a time to live, of an
+//! hour or of so many seconds; with 0 they have none.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -177,8 +177,8 @@ where
         self.wait(self.near.invalidate_tag(tag))
     }
 
-    /// As [`NearCache::flush`]. The thread of the connection ends with the last handle, so call this before if writes may
-    /// wait.
+    /// As [`NearCache::flush`]. The thread of the connection ends with the last handle, so call this before if writes
+    /// may wait.
     ///
     /// # Errors
     /// As there.

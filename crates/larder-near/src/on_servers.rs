@@ -1,5 +1,5 @@
-//! Tests on real servers, which they start themselves: `redis-server`, `valkey-server`, `larder-server` in this process,
-//! and `larder serve` if `LARDER_SERVER` names that program. What is not there is skipped, and said so.
+//! Tests on real servers, which they start themselves: `redis-server`, `valkey-server`, `larder-server` in this
+//! process, and `larder serve` if `LARDER_SERVER` names that program. What is not there is skipped, and said so.
 
 mod behind;
 mod cluster_faults;

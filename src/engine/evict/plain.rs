@@ -1,8 +1,8 @@
 //! The events of most caches: no listener, weights, tags, explanations, shadow caches or histograms.
 //!
 //! It implements the table at the head of `engine`, as `run` does, for entries that have nothing but their
-//! place in the order of eviction and perhaps a deadline, and while no timer is due. It knows the type of the policy, so each call is direct, and no type of
-//! keys and values, so it is compiled once.
+//! place in the order of eviction and perhaps a deadline, and while no timer is due. It knows the type of the policy,
+//! so each call is direct, and no type of keys and values, so it is compiled once.
 #![forbid(unsafe_code)]
 
 use super::Evictor;

@@ -152,8 +152,8 @@ where
     K: NearKey + Hash + Eq + Clone + Send + Sync + 'static,
     V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
 {
-    /// Waits until the server has carried out or refused all writes that [`WriteMode::Behind`](crate::WriteMode::Behind)
-    /// has accepted before this call. In the other modes, there are none.
+    /// Waits until the server has carried out or refused all writes that
+    /// [`WriteMode::Behind`](crate::WriteMode::Behind) has accepted before this call. In the other modes, there are none.
     ///
     /// # Errors
     /// [`NearError::TimedOut`] after `patience`; the writes go on. Otherwise the error of a write that was lost since the

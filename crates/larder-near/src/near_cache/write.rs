@@ -35,8 +35,8 @@ pub enum WriteMode {
     ///
     /// Of several writes of a key that wait, the last is sent. This process reads what waits as if it was written. The
     /// queue is [bounded](crate::NearBuilder::max_pending_writes). While the server is away, writes wait; one whose
-    /// answer was lost is sent again, and may then overwrite what another process has written meanwhile. What the server
-    /// refuses is lost: see [`on_lost_write`](crate::NearBuilder::on_lost_write) and
+    /// answer was lost is sent again, and may then overwrite what another process has written meanwhile. What the
+    /// server refuses is lost: see [`on_lost_write`](crate::NearBuilder::on_lost_write) and
     /// [`flush`](crate::NearCache::flush). After the last handle was dropped, the queue is sent for another
     /// `call_timeout`, as long as the runtime runs. Values of loaders are written through.
     Behind,
