@@ -341,6 +341,9 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// The sum of the weights of all entries that maintenance has seen. With inline maintenance, and
     /// after [`run_pending`](Self::run_pending), these are the entries that [`len`](Self::len) counts.
+    ///
+    /// It is read one partition after the other, so beside other threads' calls it may be a sum that the cache never
+    /// had: also one above the bound, although the cache itself keeps to it.
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.shared.engine.weight()
