@@ -9,7 +9,7 @@ use crate::RandomState;
 use crate::base::error::BuildError;
 use crate::base::mode::Maintenance;
 use crate::base::sync;
-use crate::cache::{Cache, KnownMissing, MAX_RESERVED, Parts, Weigher};
+use crate::cache::{Cache, MAX_RESERVED, Parts, Weigher};
 use crate::engine::evict::Evictor;
 use crate::engine::history::RemovalHistory;
 use crate::engine::known::KnownKeys;
@@ -40,11 +40,6 @@ const MIN_WEIGHT: u64 = 1 << 24;
 const MAX_PARTITIONS: usize = 4096;
 /// The most removals that can be remembered: as many as a 64-bit table has buckets at most.
 const MAX_EXPLAINED: u64 = 1 << 32;
-/// At most so many keys are known to have no value: this part of the capacity, or of the second number if only
-/// weights are bounded, and at least the third.
-const MISSING_PART: usize = 4;
-const MISSING_BY_WEIGHT: usize = 1 << 16;
-const MIN_MISSING: usize = 64;
 /// The default number of partitions for each core: enough that two writers seldom contend.
 const PARTITIONS_PER_CORE: usize = 4;
 
@@ -460,19 +455,6 @@ where
             loading: self.time.loading,
             choose_namespace,
         }))
-    }
-
-    /// The memory for keys without a value, if it was asked for.
-    fn known_missing(&self) -> Result<Option<Arc<KnownMissing<K>>>, BuildError> {
-        let Some(time_to_live) = self.time.loading.negative_time_to_live else { return Ok(None) };
-        let entries = self.capacity.unwrap_or(MISSING_BY_WEIGHT) / MISSING_PART;
-        let mut keys = Cache::builder()
-            .capacity(entries.max(MIN_MISSING))
-            .time_to_live(time_to_live)
-            .maintenance(self.maintenance);
-        keys.time.clock = self.time.clock.clone();
-        keys.time.jitter = self.time.jitter;
-        Ok(Some(Arc::new(KnownMissing::new(keys.build()?))))
     }
 
     fn history(&self) -> Result<Option<Box<RemovalHistory>>, BuildError> {

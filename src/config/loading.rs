@@ -2,9 +2,19 @@
 //! how long a load may take.
 #![forbid(unsafe_code)]
 
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Builder;
+use crate::base::error::BuildError;
+use crate::cache::{Cache, KnownMissing};
+
+/// At most so many keys are known to have no value: this part of the capacity, or of the second number if only
+/// weights are bounded, and at least the third.
+const MISSING_PART: usize = 4;
+const MISSING_BY_WEIGHT: usize = 1 << 16;
+const MIN_MISSING: usize = 64;
 
 impl<K, V, S> Builder<K, V, S> {
     /// Renews each value once `age` has passed since it was loaded or stored: the calls that load return the
@@ -137,5 +147,25 @@ impl<K, V, S> Builder<K, V, S> {
     pub fn negative_time_to_live(mut self, time: Duration) -> Self {
         self.time.loading.negative_time_to_live = Some(time);
         self
+    }
+}
+
+impl<K, V, S> Builder<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+{
+    /// The memory for keys without a value, if it was asked for.
+    pub(super) fn known_missing(&self) -> Result<Option<Arc<KnownMissing<K>>>, BuildError> {
+        let Some(time_to_live) = self.time.loading.negative_time_to_live else { return Ok(None) };
+        let entries = self.capacity.unwrap_or(MISSING_BY_WEIGHT) / MISSING_PART;
+        let mut keys = Cache::builder()
+            .capacity(entries.max(MIN_MISSING))
+            .time_to_live(time_to_live)
+            .maintenance(self.maintenance);
+        keys.time.clock = self.time.clock.clone();
+        keys.time.jitter = self.time.jitter;
+        Ok(Some(Arc::new(KnownMissing::new(keys.build()?))))
     }
 }
