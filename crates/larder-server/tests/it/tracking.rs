@@ -414,7 +414,13 @@ fn the_program_can_say_that_it_has_added_a_key_or_changed_many() {
     assert_eq!(client.run("GET k"), "\"1\"");
     cache.invalidate_tag("tag");
     hub.notify_all_changed();
-    assert_eq!(client.push(), invalidation_of_all());
+    // The cache reports the value that was replaced, and the one that the tag ended, when maintenance comes
+    // to them, which may be after the read above.
+    let mut push = client.push();
+    while push == invalidation(&["k"]) {
+        push = client.push();
+    }
+    assert_eq!(push, invalidation_of_all());
     assert_eq!(client.run("GET k"), "nil");
 }
 
