@@ -263,7 +263,7 @@ mod tests {
         }
         assert_eq!(
             cache.weights.iter().sum::<u64>(),
-            (0..500).map(|key| cache.held.weight_of(key)).sum()
+            (0..500).map(|key| cache.held.weight_of(key)).sum::<u64>()
         );
         assert!((cache.window_share - WINDOW).abs() > 1e-9, "the window has adapted");
     }
