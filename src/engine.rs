@@ -163,6 +163,8 @@ pub(crate) struct Engine<K, V> {
     /// Whether runs of maintenance have nothing to care for but the order of entries, as far as that
     /// depends on the settings.
     is_plain: bool,
+    /// The same, apart from a listener.
+    is_plain_but_for_listener: bool,
     accesses: Accesses,
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     record_hits_below: u8,
@@ -278,13 +280,13 @@ impl<K, V> Engine<K, V> {
             .zip(evictors)
             .map(|(index, evictor)| Partition::new(index, evictor, partition_config, channel()))
             .collect();
-        let is_plain = !has_weigher
+        let is_plain_but_for_listener = !has_weigher
             && quotas.is_none()
             && !histograms.ages
-            && listening.is_none()
             && atomic.is_none()
             && history.is_none()
             && shadow.is_none();
+        let is_plain = is_plain_but_for_listener && listening.is_none();
         Self {
             table: Table::new(capacity),
             partition_bits: partitions.len().trailing_zeros(),
@@ -292,6 +294,7 @@ impl<K, V> Engine<K, V> {
             quotas,
             mode,
             is_plain,
+            is_plain_but_for_listener,
             accesses,
             record_hits_below: match accesses {
                 Accesses::None => 0,

@@ -47,7 +47,7 @@ mod victims;
 pub(crate) use accesses::AccessBatch;
 pub(crate) use loans::Loans;
 use node_map::NodeMap;
-pub(crate) use plain::PlainRun;
+pub(crate) use plain::{Leaving, Left, NotifyAt, PlainRun};
 use quotas::PartitionQuotas;
 pub(crate) use ranking::Rank;
 #[cfg(feature = "snapshot")]

@@ -128,6 +128,13 @@ impl<K, V> Engine<K, V> {
         }
         self.free(partition, free, phase);
         self.deliver(partition);
+        self.notify_if_wanted(partition, is_due_earlier);
+        has_unneeded_loan
+    }
+
+    /// Notifies the maintenance thread if there is work for it after a run.
+    #[inline(always)]
+    pub(super) fn notify_if_wanted(&self, partition: &Partition<K, V>, is_due_earlier: bool) {
         let wants_thread = partition.wants_visit()
             || partition.writes.waiting() > 0
             || self.has_closed_buckets()
@@ -138,7 +145,6 @@ impl<K, V> Engine<K, V> {
             sync::fence(Ordering::SeqCst);
             self.attendance.notify();
         }
-        has_unneeded_loan
     }
 
     /// Lets other threads run if much waits to be freed.

@@ -29,7 +29,7 @@ use crate::buffer::read_buffer::ReadBuffer;
 use crate::buffer::write_buffer::{Event, SHARE, WriteBuffer};
 use crate::engine::Engine;
 use crate::engine::counts::{Counts, add};
-use crate::engine::evict::{Evictor, PlainRun};
+use crate::engine::evict::{Evictor, Left, PlainRun};
 use crate::engine::run::{Done, Run, RunListener, note_age};
 use crate::entry::{Deadline, EntryPtr};
 use crate::expiry::Timing;
@@ -44,6 +44,8 @@ mod reads;
 mod freeing;
 // Runs for the event of the caller alone.
 mod direct;
+// Deadlines that were moved to an earlier time.
+mod moved;
 
 pub(super) use direct::{AfterDirect, DirectRun};
 use freeing::SEAL_PART;
@@ -124,6 +126,8 @@ pub(super) struct Core<K, V> {
     deferred: VecDeque<(u32, Notification<K, V>)>,
     /// Empty between two runs. It keeps its memory for the delivered notifications that a run takes back.
     delivered: Vec<Notification<K, V>>,
+    /// Empty between two runs, too: for what leaves in a direct run, of which the listener is notified.
+    left: Vec<Left>,
     /// Entries that the coming runs may free.
     credit: u64,
     /// The count of retired entries from which on a direct run advances the epoch.
@@ -219,6 +223,7 @@ impl<K, V> Partition<K, V> {
                 retired: Retired::new(config.batch_entries, batch_weight),
                 deferred: VecDeque::new(),
                 delivered: Vec::new(),
+                left: Vec::new(),
                 credit: 0,
                 paced_from: 0,
                 phase: 0,
@@ -325,7 +330,7 @@ impl<K, V> Partition<K, V> {
         let mut done = Done::default();
         let mut applied = 0;
         if is_plain {
-            let mut run = PlainRun::new(engine.table.untyped(), core.retired.list(), guard);
+            let mut run = PlainRun::new(engine.table.untyped(), core.retired.list(), guard, None);
             applied = core.evictor.apply_plain(events, &mut run);
             let PlainRun { evictions, retirements, .. } = run;
             done = Done::of_plain(evictions, retirements);
@@ -378,10 +383,10 @@ impl<K, V> Partition<K, V> {
         if let Some(now_ns) = due_ns {
             run.expire(now_ns);
         }
+        run.apply_ahead(events);
         if run.listener.is_some() {
             run.apply_in_order();
         }
-        run.apply_ahead(events);
         if run.evictor.is_above_limits() {
             run.approach_limits();
         }
@@ -407,7 +412,7 @@ impl<K, V> Partition<K, V> {
         done: Done<'e>,
         unpushed: i32,
     ) -> AfterUnlock<'e, K, V> {
-        let Done { evictions, evicted_weight, retirements, retired_weight, .. } = done;
+        let Done { evictions, evicted_weight, retired, .. } = done;
         let Done { expirations, expired_weight, invalidations, leaving, removed, .. } = done;
         if leaving.is_some() {
             self.leaving.fetch_add(1, Ordering::Relaxed);
@@ -424,7 +429,7 @@ impl<K, V> Partition<K, V> {
         add(&counts.removals.expirations, expirations);
         add(&counts.removals.expired_weight, expired_weight);
         add(&counts.removals.invalidations, invalidations);
-        add(&counts.retired, retirements);
+        add(&counts.retired, retired.entries);
         self.publish_sample(&mut core.evictor);
         counts.faults.store(core.evictor.faults(), Ordering::Relaxed);
         counts.weight.store(core.evictor.weight(), Ordering::Relaxed);
@@ -444,10 +449,10 @@ impl<K, V> Partition<K, V> {
                 .expect("a run applies at most as many events as the buffer has slots"),
         );
         AfterUnlock {
-            free: self.choose_free(core, retirements, freeing),
+            free: self.choose_free(core, retired.entries, freeing),
             phase: core.phase,
-            retired: usize::try_from(retirements).unwrap_or(usize::MAX),
-            retired_weight,
+            retired: usize::try_from(retired.entries).unwrap_or(usize::MAX),
+            retired_weight: retired.weight,
             linked,
             is_due_earlier: self.note_next_timer(&core.evictor),
             // A thread that holds a guard leaves the loan to the next run.
@@ -471,42 +476,6 @@ impl<K, V> Partition<K, V> {
             self.next_timer_ns.store(next, Ordering::Relaxed);
         }
         next < before
-    }
-
-    /// Reports an entry whose deadline the caller has moved to an earlier time.
-    pub(super) fn note_moved(&self, entry: EntryPtr) {
-        // SeqCst: between the caller's change of the deadline and the check for a node; pairs with the fence
-        // in `Timers::watch_deadline`.
-        sync::fence(Ordering::SeqCst);
-        // If there is no node, the insertion is still to be applied, and will find the new deadline.
-        let meta = entry.meta();
-        let Some(node) = meta.node() else { return };
-        if meta.set_moved() {
-            let tag = entry.hash().tag();
-            let mut moved = sync::lock(&self.moved);
-            moved.push((node, tag));
-            self.has_moved.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether the timer of an entry whose deadline was moved still has to be set.
-    pub(super) fn has_moved(&self) -> bool {
-        // Relaxed: a caller that must not miss it has a fence before (`Engine::has_work`).
-        self.has_moved.load(Ordering::Relaxed)
-    }
-
-    fn set_moved_timers(&self, evictor: &mut Evictor) {
-        if !self.has_moved() {
-            return;
-        }
-        let moved = {
-            let mut moved = sync::lock(&self.moved);
-            self.has_moved.store(false, Ordering::Relaxed);
-            std::mem::take(&mut *moved)
-        };
-        for (node, tag) in moved {
-            evictor.watch(node, tag);
-        }
     }
 
     /// Takes the locks that a thread may hold while it only reads: those of maintenance, of moved deadlines
@@ -571,22 +540,6 @@ impl<K, V> Partition<K, V> {
     pub(super) fn is_anything_leaving(&self) -> bool {
         // Acquire: pairs with the release in `InFlight::drop`.
         self.leaving.load(Ordering::Acquire) > 0
-    }
-
-    /// Has the timers of expired entries fire again in the next run, because other threads are changing
-    /// their keys now.
-    #[cold]
-    fn postpone(&self, postponed: &[EntryPtr]) {
-        let mut moved = sync::lock(&self.moved);
-        for entry in postponed {
-            let meta = entry.meta();
-            if let Some(node) = meta.node()
-                && meta.set_moved()
-            {
-                moved.push((node, entry.hash().tag()));
-            }
-        }
-        self.has_moved.store(!moved.is_empty(), Ordering::Relaxed);
     }
 
     pub(super) fn add_to(&self, stats: &mut Stats, entry_bytes: u64) {

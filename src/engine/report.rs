@@ -229,11 +229,44 @@ impl<K, V> Engine<K, V> {
     #[inline(never)]
     pub(super) fn follow_up(&self, end: u32, hash: KeyHash) {
         let partition = self.partition(hash);
-        match self.mode {
-            Maintenance::Background => self.note_waiting(partition, partition.writes.waiting()),
-            Maintenance::Inline => self.run_until(partition, end),
+        if !self.is_plain_but_for_listener || !self.follow_directly(partition, end) {
+            match self.mode {
+                Maintenance::Background => self.note_waiting(partition, partition.writes.waiting()),
+                Maintenance::Inline => self.run_until(partition, end),
+            }
         }
         self.await_room(partition);
+    }
+
+    /// Applies the events before the position `end` by a direct run, if the thread gets the lock at once. Whether
+    /// nothing is left to do. In background mode, some of the events may be left to the maintenance thread.
+    fn follow_directly(&self, partition: &Partition<K, V>, end: u32) -> bool {
+        let due_ns = match self.mode {
+            Maintenance::Background => self.due_about_now(partition),
+            Maintenance::Inline => self.due_now(partition),
+        };
+        let Some(channel) = partition.channel.as_ref().filter(|_| due_ns.is_none()) else {
+            return false;
+        };
+        let guard = reclaim::pin();
+        let core = partition.core.try_lock();
+        let Some(mut core) = core.filter(|core| partition.takes_direct_runs(core)) else {
+            return false;
+        };
+        let mut rest = None;
+        partition.run_notifying(&mut core, self, channel, &guard, &mut rest);
+        drop(core);
+        // What follows may wait or run user code.
+        drop(guard);
+        self.finish_direct(partition, &mut rest);
+        self.deliver(partition);
+        match self.mode {
+            Maintenance::Background => {
+                self.notify_if_wanted(partition, false);
+                true
+            }
+            Maintenance::Inline => partition.writes.has_popped(end),
+        }
     }
 
     /// Applies all events that were submitted before the call.

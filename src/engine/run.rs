@@ -2,18 +2,16 @@
 //! `engine`.
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
-
 use crate::base::cause::RemovalCause;
 use crate::base::hash::KeyHash;
 use crate::base::histogram::TimeHistogram;
 use crate::base::node_id::NodeId;
 use crate::buffer::write_buffer::{Event, Popped, SHARE, WriteBuffer};
-use crate::engine::evict::Evictor;
+use crate::engine::evict::{Evictor, Left, NotifyAt};
 use crate::engine::history::{Absence, RemovalHistory};
 use crate::entry::{EntryMeta, EntryPtr, Grace};
 use crate::expiry::Timing;
-use crate::listener::{AtomicListening, Channel, Notification, PendingRemoval};
+use crate::listener::{AtomicListening, PendingRemoval};
 use crate::reclaim::{Guard, Retired};
 use crate::table::Table;
 
@@ -22,13 +20,14 @@ use crate::table::Table;
 const TIMERS_A_STEP: u32 = 16;
 const TRIES_TO_EXPIRE: usize = 4;
 
-/// A buffer for so many delivered notifications at most is kept for the next run.
-const MAX_KEPT: usize = 256;
-
 /// The most entries that a run evicts to approach lowered limits.
 const MAX_LOWERED: usize = 16;
 /// The most victims that are tried one after the other while other threads are within their gates.
 const GATES_TRIED: usize = 8;
+
+mod notifying;
+
+pub(super) use notifying::{Retiring, RunListener};
 
 /// A run of maintenance over the events of one partition.
 pub(super) struct Run<'a, 'e, K, V> {
@@ -59,11 +58,17 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) done: &'a mut Done<'e>,
 }
 
+/// What a run has retired.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Retirements {
+    pub(super) entries: u64,
+    pub(super) weight: u64,
+}
+
 /// What a run has done.
 #[derive(Default)]
 pub(super) struct Done<'e> {
-    pub(super) retirements: u64,
-    pub(super) retired_weight: u64,
+    pub(super) retired: Retirements,
     pub(super) evictions: u64,
     pub(super) evicted_weight: u64,
     pub(super) expirations: u64,
@@ -82,29 +87,10 @@ impl Done<'_> {
         Self {
             evictions,
             evicted_weight: evictions,
-            retirements,
-            retired_weight: retirements,
+            retired: Retirements { entries: retirements, weight: retirements },
             ..Self::default()
         }
     }
-}
-
-/// When the listener is notified of a removal.
-#[derive(Clone, Copy)]
-enum NotifyAt {
-    /// At once: the removal's event was just popped.
-    Now,
-    /// Once all slots before this position were popped.
-    Position(u32),
-}
-
-/// What a run needs if there is a listener.
-pub(super) struct RunListener<'a, K, V> {
-    pub(super) channel: &'a Channel<K, V>,
-    pub(super) deferred: &'a mut VecDeque<(u32, Notification<K, V>)>,
-    pub(super) delivered: &'a mut Vec<Notification<K, V>>,
-    /// Entries linked when the run began.
-    pub(super) linked: usize,
 }
 
 impl<'e, K, V> Run<'_, 'e, K, V> {
@@ -278,69 +264,37 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
 
     /// Creates the notification that `entry` has left.
     #[cold]
-    fn notify_left(&mut self, entry: EntryPtr, new: Option<EntryPtr>, when: NotifyAt) {
-        let Some(listener) = &mut self.listener else { return };
-        let age = self.timing.age(entry);
-        let notification = Notification::new(entry, new, age.unwrap_or_default());
-        match when {
-            NotifyAt::Now => self.notify(notification),
-            NotifyAt::Position(position) => listener.deferred.push_back((position, notification)),
-        }
-    }
-
-    fn notify(&mut self, notification: Notification<K, V>) {
-        let Some(listener) = &mut self.listener else { return };
-        if let Err(dropped) = listener.channel.offer(notification, listener.linked) {
-            self.release(dropped);
+    fn notify_left(&mut self, old: EntryPtr, new: Option<EntryPtr>, when: NotifyAt) {
+        let Self { listener, retired, done, timing, .. } = self;
+        if let Some(listener) = listener {
+            let retiring = &mut Retiring { retired, counted: &mut done.retired };
+            listener.notify_left(Left { old, new, when }, timing, retiring);
         }
     }
 
     /// Sends deferred notifications, as far as all events before them were popped.
     #[inline]
     pub(super) fn notify_deferred(&mut self) {
-        while let Some(listener) = &mut self.listener
-            && let Some((position, _)) = listener.deferred.front()
-            && self.writes.popped().wrapping_sub(*position).cast_signed() >= 0
-            && let Some((_, notification)) = listener.deferred.pop_front()
-        {
-            self.notify(notification);
+        let Self { listener, retired, done, writes, .. } = self;
+        if let Some(listener) = listener {
+            let retiring = &mut Retiring { retired, counted: &mut done.retired };
+            listener.notify_deferred(writes.popped(), retiring);
         }
     }
 
     /// Releases the entries whose notifications were delivered.
     #[inline]
     pub(super) fn take_back_done(&mut self) {
-        let Some(RunListener { channel, delivered, .. }) = &mut self.listener else { return };
-        if !channel.take_delivered(delivered) {
-            return;
-        }
-        let mut taken = std::mem::take(*delivered);
-        for notification in taken.drain(..) {
-            self.release(notification);
-        }
-        if let Some(listener) = &mut self.listener
-            && taken.capacity() <= MAX_KEPT
-        {
-            *listener.delivered = taken;
-        }
-    }
-
-    fn release(&mut self, notification: Notification<K, V>) {
-        let (old, new) = notification.release();
-        for entry in [Some(old), new].into_iter().flatten() {
-            let meta = entry.meta();
-            if meta.is_finished() {
-                self.retire(entry, meta);
-            }
+        let Self { listener, retired, done, .. } = self;
+        if let Some(listener) = listener {
+            listener.take_back_done(&mut Retiring { retired, counted: &mut done.retired });
         }
     }
 
     #[inline]
     fn retire(&mut self, entry: EntryPtr, meta: &EntryMeta) {
-        let weight = u64::from(meta.weight());
-        self.done.retirements += 1;
-        self.done.retired_weight += weight;
-        self.retired.list().retire(entry, weight);
+        let Self { retired, done, .. } = self;
+        Retiring { retired, counted: &mut done.retired }.retire(entry, meta);
     }
 
     /// Removes expired entries where one would have to be evicted. False if it finds none.

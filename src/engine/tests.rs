@@ -20,6 +20,7 @@ use crate::test::FakeClock;
 
 mod direct;
 mod freeing;
+mod notifying;
 mod timers;
 
 /// Counts the accesses that are reported to it, and evicts the newest entry.
@@ -61,7 +62,16 @@ fn engine_for<V>(
     evictors: Vec<Evictor>,
     expiry_config: &ExpiryConfig<u64, V>,
 ) -> Engine<u64, V> {
-    Engine::new(EngineConfig {
+    Engine::new(config_for(accesses, mode, evictors, expiry_config))
+}
+
+fn config_for<V>(
+    accesses: Accesses,
+    mode: Maintenance,
+    evictors: Vec<Evictor>,
+    expiry_config: &ExpiryConfig<u64, V>,
+) -> EngineConfig<u64, V> {
+    EngineConfig {
         has_weigher: false,
         mode,
         accesses,
@@ -75,7 +85,7 @@ fn engine_for<V>(
         attendance: Attendance::new(),
         known: None,
         histograms: Histograms::default(),
-    })
+    }
 }
 
 /// An engine of equal partitions with the policy LRU.

@@ -1,8 +1,9 @@
-//! The events of most caches: no listener, weights, tags, explanations, shadow caches or histograms.
+//! The events of most caches: no weights, tags, explanations, shadow caches or histograms.
 //!
 //! It implements the table at the head of `engine`, as `run` does, for entries that have nothing but their
-//! place in the order of eviction and perhaps a deadline, and while no timer is due. It knows the type of the policy,
-//! so each call is direct, and no type of keys and values, so it is compiled once.
+//! place in the order of eviction and perhaps a deadline, and while no timer is due. It knows the type of
+//! the policy, so each call is direct, and no type of keys and values, so it is compiled once. If there is
+//! a listener, it leaves a list of the entries that have left, of which the caller makes notifications.
 #![forbid(unsafe_code)]
 
 use super::Evictor;
@@ -10,8 +11,8 @@ use super::node_map::{NodeMap, is_special};
 use crate::base::cause::RemovalCause;
 use crate::base::node_id::NodeId;
 use crate::base::panics::{Payload, catch};
-use crate::buffer::write_buffer::{Event, SHARE};
-use crate::entry::{EntryMeta, EntryPtr};
+use crate::buffer::write_buffer::{Event, SHARE, WriteBuffer};
+use crate::entry::{Deadline, EntryMeta, EntryPtr};
 use crate::policy::Room;
 use crate::policy::policy_impl::{DirectPolicy, PolicyImpl, with_policy};
 use crate::reclaim::{Guard, RetiredList};
@@ -35,9 +36,35 @@ pub(crate) struct PlainRun<'r> {
     pub(crate) retirements: u64,
     /// The change of the number of linked entries.
     pub(crate) linked: isize,
+    /// If there is a listener.
+    leaving: Option<Leaving<'r>>,
     /// What a policy has panicked with, in each of its calls. They are users' values, so none is dropped
     /// under the lock.
     payloads: Vec<Payload>,
+}
+
+/// What a plain run needs if there is a listener, which is notified of what leaves.
+pub(crate) struct Leaving<'r> {
+    pub(crate) writes: &'r WriteBuffer,
+    /// Where the run lists what has left.
+    pub(crate) left: &'r mut Vec<Left>,
+}
+
+/// An entry that has left the table, of which the listener has to be notified.
+pub(crate) struct Left {
+    pub(crate) old: EntryPtr,
+    /// The entry that took its place, if any.
+    pub(crate) new: Option<EntryPtr>,
+    pub(crate) when: NotifyAt,
+}
+
+/// When the listener is notified of a removal.
+#[derive(Clone, Copy)]
+pub(crate) enum NotifyAt {
+    /// At once: the removal's event was just popped.
+    Now,
+    /// Once all slots before this position were popped.
+    Position(u32),
 }
 
 /// The part of an evictor that such a run uses.
@@ -60,6 +87,7 @@ impl<'r> PlainRun<'r> {
         table: UntypedTable<'r>,
         retired: &'r mut RetiredList,
         guard: &'r Guard,
+        leaving: Option<Leaving<'r>>,
     ) -> Self {
         Self {
             table,
@@ -68,6 +96,7 @@ impl<'r> PlainRun<'r> {
             evictions: 0,
             retirements: 0,
             linked: 0,
+            leaving,
             payloads: Vec::new(),
         }
     }
@@ -78,12 +107,51 @@ impl<'r> PlainRun<'r> {
         self.retired.retire(entry, 1);
     }
 
-    /// Notes that an entry whose event was just applied has left the table.
+    /// Notes that `old`, whose event was just applied, has left the table, and that `new`, if any, is in its
+    /// place.
     #[inline(always)]
-    fn note_gone(&mut self, entry: EntryPtr, meta: &EntryMeta) {
-        if meta.set_gone_and_check() {
-            self.retire(entry);
+    fn note_gone(&mut self, old: EntryPtr, meta: &EntryMeta, new: Option<EntryPtr>) {
+        if meta.set_gone_and_check() && self.leaving.is_none() {
+            self.retire(old);
+        } else if self.leaving.is_some() {
+            self.note_left(Left { old, new, when: NotifyAt::Now });
         }
+    }
+
+    /// The notification holds the entry; the entry is retired when it is dropped.
+    #[inline(never)]
+    fn note_left(&mut self, left: Left) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.left.push(left);
+        }
+    }
+
+    /// Takes a victim out of the table. False if another thread was first.
+    #[inline(always)]
+    fn take_out(&mut self, victim: EntryPtr, meta: &EntryMeta) -> bool {
+        if self.leaving.is_some() {
+            return self.take_out_notifying(victim, meta);
+        }
+        let is_out = self.table.remove_entry(victim, self.guard);
+        if is_out && meta.set_gone_and_check() {
+            self.retire(victim);
+        }
+        is_out
+    }
+
+    #[inline(never)]
+    fn take_out_notifying(&mut self, victim: EntryPtr, meta: &EntryMeta) -> bool {
+        let Some(leaving) = &mut self.leaving else { return false };
+        // Read before the removal (`listener`, "The order of removals").
+        let position = leaving.writes.position();
+        if !self.table.remove_entry(victim, self.guard) {
+            return false;
+        }
+        meta.set_cause(RemovalCause::Evicted);
+        meta.set_gone();
+        let when = NotifyAt::Position(position);
+        leaving.left.push(Left { old: victim, new: None, when });
+        true
     }
 }
 
@@ -378,7 +446,7 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
             self.call(run, |policy, nodes| policy.remove(id, nodes));
             self.release(id, meta, run);
         }
-        run.note_gone(old, meta);
+        run.note_gone(old, meta, None);
         true
     }
 
@@ -401,11 +469,9 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
             new_meta.set_scratch(old_meta.scratch());
         }
         self.nodes.entries[id.index()] = Some(new);
-        if self.is_timed {
-            self.nodes.timers.watch(id, new);
-        }
+        self.watch(id, new);
         self.call(run, |policy, nodes| policy.update(id, 1, nodes));
-        run.note_gone(old, old_meta);
+        run.note_gone(old, old_meta, Some(new));
         true
     }
 
@@ -424,9 +490,8 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
         self.release(id, meta, run);
         // If it was removed or replaced a moment ago, that event is still to come, and will find it
         // unlinked.
-        if run.table.remove_entry(victim, run.guard) {
+        if run.take_out(victim, meta) {
             run.evictions += 1;
-            run.note_gone(victim, meta);
         }
         true
     }
@@ -435,11 +500,18 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     #[inline(always)]
     fn add(&mut self, new: EntryPtr, meta: &EntryMeta, run: &mut PlainRun<'_>) -> NodeId {
         let id = self.nodes.add_uncounted(new, meta, self.capacity);
-        if self.is_timed {
-            self.nodes.timers.watch(id, new);
-        }
+        self.watch(id, new);
         run.linked += 1;
         id
+    }
+
+    /// Sets the timer of an entry. One that keeps only its age has none, unless it was just given a deadline.
+    #[inline(always)]
+    fn watch(&mut self, id: NodeId, new: EntryPtr) {
+        if self.is_timed || new.is_extended() {
+            self.nodes.timers.watch(id, new);
+            self.is_timed = self.nodes.timers.are_used();
+        }
     }
 
     /// Frees the node of an entry that leaves, and stops its timer.
@@ -458,7 +530,13 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     fn needs_more(&self, new: EntryPtr, meta: &EntryMeta) -> bool {
         // Without flags it is neither unevictable nor heavy.
         debug_assert!(meta.has_flags() || is_special(new, meta) == new.has_tags());
-        meta.has_flags() || if self.is_timed { new.has_tags() } else { new.is_extended() }
+        meta.has_flags() || (new.is_extended() && (new.has_tags() || self.is_first_timed(new)))
+    }
+
+    /// Whether a new entry is the first one with a deadline.
+    #[inline(always)]
+    fn is_first_timed(&self, new: EntryPtr) -> bool {
+        !self.is_timed && self.nodes.timers.end_of(new) != Deadline::NEVER
     }
 
     /// Calls the policy, which may panic.

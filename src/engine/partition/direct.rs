@@ -3,7 +3,8 @@
 //! In a plain cache a writer that gets the lock at once applies its own event, so the work is spread over
 //! all calls as it arises, and the event never passes through the buffer. The buffer is for the writers
 //! that find the lock taken. They do not wait; those that come after them apply a few of their events each. With
-//! inline maintenance they do wait, and a thread applies all hits that were recorded before its event.
+//! inline maintenance they do wait, and a thread applies all hits that were recorded before its event. With a
+//! listener, all events pass through the buffer, which has their order, and each writer takes a few out.
 #![forbid(unsafe_code)]
 
 use super::{AfterUnlock, Core, Freeing, Partition};
@@ -11,13 +12,14 @@ use crate::base::mode::Maintenance;
 use crate::base::reentrancy::{self, Scope};
 use crate::base::sync::Ordering;
 use crate::buffer::read_buffer::ReadBuffer;
-use crate::buffer::write_buffer::Event;
+use crate::buffer::write_buffer::{Event, Popped};
 use crate::engine::Engine;
 #[cfg(all(test, not(larder_loom)))]
 use crate::engine::counts::Counts;
 use crate::engine::counts::add;
-use crate::engine::evict::PlainRun;
-use crate::engine::run::Done;
+use crate::engine::evict::{Evictor, Leaving, PlainRun};
+use crate::engine::run::{Done, Retirements, Retiring, RunListener};
+use crate::listener::Channel;
 use crate::reclaim::{self, Freeable, Guard};
 
 /// The most events of other threads that a caller applies before its own.
@@ -33,7 +35,7 @@ pub(in crate::engine) enum AfterDirect<'e, K, V> {
     More(AfterUnlock<'e, K, V>),
 }
 
-/// What a plain run of one event leaves.
+/// What a plain run of one event leaves, or of a few if there is a listener.
 pub(in crate::engine) struct DirectRun<K, V> {
     /// Entries that can be freed, taken in `phase`.
     pub(in crate::engine) free: Option<Freeable<K, V>>,
@@ -42,6 +44,19 @@ pub(in crate::engine) struct DirectRun<K, V> {
     pub(in crate::engine) linked: isize,
     /// Whether enough was retired for the epoch to be advanced.
     pub(in crate::engine) is_paced: bool,
+}
+
+/// What the plain runs of a direct one have done.
+#[derive(Default)]
+struct Ran {
+    evictions: u64,
+    retirements: u64,
+    /// The change of the number of linked entries.
+    linked: isize,
+    /// The change of the number of entries in the table that no other thread counts.
+    live: i64,
+    /// Whether an event may have set a timer that is due before all others.
+    is_due_earlier: bool,
 }
 
 impl<K, V> Partition<K, V> {
@@ -63,6 +78,36 @@ impl<K, V> Partition<K, V> {
         guard: &Guard,
         rest: &mut Option<AfterDirect<'e, K, V>>,
     ) -> bool {
+        self.take_reads(core, engine);
+        // If the policy has panicked over a hit, a full run counts that, and has the payload dropped.
+        if self.writes.may_have_some() || core.evictor.has_payloads() {
+            *rest = Some(AfterDirect::More(self.run_with_others(core, engine, event, guard)));
+            return false;
+        }
+        let mut run = PlainRun::new(engine.table.untyped(), core.retired.list(), guard, None);
+        let outcome = core.evictor.apply_one(event, &mut run);
+        let PlainRun { evictions, retirements, linked, .. } = run;
+        if let Err(is_applied) = outcome {
+            let done = Done::of_plain(evictions, retirements);
+            let ran = (done, linked, event.len_delta());
+            let event = (!is_applied).then_some(*event);
+            *rest = Some(AfterDirect::More(self.run_rest(core, engine, event, ran, guard)));
+            return false;
+        }
+        // As in `after_run`: with inline maintenance, the runs alone count, whatever the order in which events
+        // of one entry arrive.
+        let live = match engine.mode {
+            Maintenance::Background => i64::from(event.len_delta()) - evictions.cast_signed(),
+            Maintenance::Inline => linked as i64,
+        };
+        let is_due_earlier = self.is_due_earlier(&core.evictor, event);
+        let ran = Ran { evictions, retirements, linked, live, is_due_earlier };
+        self.end_direct(core, engine, &ran, rest)
+    }
+
+    /// Applies recorded hits.
+    #[inline(always)]
+    fn take_reads(&self, core: &mut Core<K, V>, engine: &Engine<K, V>) {
         if self.reads.as_ref().is_some_and(ReadBuffer::has_some) {
             let max = match engine.mode {
                 Maintenance::Background => HELPED_READS,
@@ -70,20 +115,26 @@ impl<K, V> Partition<K, V> {
             };
             self.drain_some_reads(&mut core.evictor, max);
         }
-        // If the policy has panicked over a hit, a full run counts that, and has the payload dropped.
-        if self.writes.may_have_some() || core.evictor.has_payloads() {
-            *rest = Some(AfterDirect::More(self.run_with_others(core, engine, event, guard)));
-            return false;
-        }
-        let mut run = PlainRun::new(engine.table.untyped(), core.retired.list(), guard);
-        let outcome = core.evictor.apply_one(event, &mut run);
-        let PlainRun { evictions, retirements, linked, .. } = run;
-        if let Err(is_applied) = outcome {
-            let event = (event, is_applied);
-            let done = (Done::of_plain(evictions, retirements), linked);
-            *rest = Some(AfterDirect::More(self.run_rest(core, engine, event, done, guard)));
-            return false;
-        }
+    }
+
+    /// Whether the event may have set a timer that is due before all others.
+    #[inline(always)]
+    fn is_due_earlier(&self, evictor: &Evictor, event: &Event) -> bool {
+        let next_ns = self.next_timer_ns();
+        event.incoming().is_some_and(|new| evictor.is_timed_before(new, next_ns))
+    }
+
+    /// Counts what a direct run has done, and puts into `rest` what is left to be done without the lock. Returns
+    /// whether there is work for the maintenance thread.
+    #[inline(always)]
+    fn end_direct<'e>(
+        &self,
+        core: &mut Core<K, V>,
+        engine: &'e Engine<K, V>,
+        ran: &Ran,
+        rest: &mut Option<AfterDirect<'e, K, V>>,
+    ) -> bool {
+        let Ran { evictions, retirements, linked, live, is_due_earlier } = *ran;
         let counts = &self.counts;
         add(&counts.direct_runs, 1);
         add(&counts.direct_evictions, evictions);
@@ -101,12 +152,6 @@ impl<K, V> Partition<K, V> {
                 free = self.take_one(core);
             }
         }
-        // As in `after_run`: with inline maintenance, the runs alone count, whatever the order in which events
-        // of one entry arrive.
-        let live = match engine.mode {
-            Maintenance::Background => i64::from(event.len_delta()) - evictions.cast_signed(),
-            Maintenance::Inline => linked as i64,
-        };
         if live != 0 {
             self.writes.adjust_live(i32::try_from(live).expect("a run evicts few entries"));
         }
@@ -115,15 +160,91 @@ impl<K, V> Partition<K, V> {
             self.key_arrays.publish(&core.evictor.key_arrays());
         }
         // Of timers that were stopped, the next whole run takes note.
-        let is_due_earlier = event.incoming().is_some_and(|new| {
-            core.evictor.is_timed_before(new, self.next_timer_ns())
-                && self.note_next_timer(&core.evictor)
-        });
+        let is_due_earlier = is_due_earlier && self.note_next_timer(&core.evictor);
         if linked != 0 || is_paced || is_due_earlier || free.is_some() {
             let phase = core.phase;
             *rest = Some(AfterDirect::Plain(DirectRun { free, phase, linked, is_paced }));
         }
         !core.retired.is_empty()
+    }
+
+    /// Takes a few events out of the buffer and applies them, as [`run_directly`](Self::run_directly) does, in
+    /// a cache with a listener, where all changes have claimed slots. Adds the notifications of what has left to
+    /// the channel.
+    pub(in crate::engine) fn run_notifying<'e>(
+        &self,
+        core: &mut Core<K, V>,
+        engine: &'e Engine<K, V>,
+        channel: &Channel<K, V>,
+        guard: &Guard,
+        rest: &mut Option<AfterDirect<'e, K, V>>,
+    ) {
+        self.take_reads(core, engine);
+        let mut ran = Ran::default();
+        let outcome = match core.evictor.has_payloads() {
+            true => Err(None),
+            false => self.apply_notifying(core, engine, channel, guard, &mut ran),
+        };
+        match outcome {
+            Ok(()) => {
+                self.end_direct(core, engine, &ran, rest);
+            }
+            // The claims have counted what the callers have changed.
+            Err(event) => {
+                let ran = (Done::of_plain(ran.evictions, ran.retirements), ran.linked, 0);
+                *rest = Some(AfterDirect::More(self.run_rest(core, engine, event, ran, guard)));
+            }
+        }
+    }
+
+    /// `Err` if more has to be done, first of all with the event that it names, if it names one.
+    #[inline(always)]
+    fn apply_notifying(
+        &self,
+        core: &mut Core<K, V>,
+        engine: &Engine<K, V>,
+        channel: &Channel<K, V>,
+        guard: &Guard,
+        ran: &mut Ran,
+    ) -> Result<(), Option<Event>> {
+        let Core { evictor, retired, deferred, delivered, left, .. } = core;
+        let (table, writes) = (engine.table.untyped(), &self.writes);
+        let linked = evictor.len();
+        let mut listener = RunListener { channel, deferred, delivered, linked };
+        let mut counted = Retirements::default();
+        listener.take_back_done(&mut Retiring { retired, counted: &mut counted });
+        let mut outcome = Ok(());
+        for _ in 0..=HELPED {
+            let retiring = &mut Retiring { retired, counted: &mut counted };
+            listener.notify_deferred(writes.popped(), retiring);
+            let event = match writes.pop_slot() {
+                Some(Popped::Event(event)) => event,
+                Some(Popped::Void) => continue,
+                None => break,
+            };
+            let mut run =
+                PlainRun::new(table, retired.list(), guard, Some(Leaving { writes, left }));
+            let applied = evictor.apply_one(&event, &mut run);
+            ran.evictions += run.evictions;
+            ran.linked += run.linked;
+            ran.retirements += run.retirements;
+            let retiring = &mut Retiring { retired, counted: &mut counted };
+            left.drain(..).for_each(|gone| listener.notify_left(gone, &engine.timing, retiring));
+            ran.is_due_earlier |= self.is_due_earlier(evictor, &event);
+            if let Err(is_applied) = applied {
+                outcome = Err((!is_applied).then_some(event));
+                break;
+            }
+        }
+        // A removal that is still to be applied comes first.
+        if outcome.is_ok() {
+            let retiring = &mut Retiring { retired, counted: &mut counted };
+            listener.notify_deferred(writes.popped(), retiring);
+        }
+        ran.retirements += counted.entries;
+        // The claims have counted what the callers have changed.
+        ran.live = -ran.evictions.cast_signed();
+        outcome
     }
 
     /// As [`run_directly`](Self::run_directly), if there is more to do than one plain event.
@@ -144,20 +265,20 @@ impl<K, V> Partition<K, V> {
     }
 
     /// Completes a direct run that needs more than a plain one: the event, if it was not applied, and the
-    /// excess. `done` is what it has done, and the change of the number of linked entries.
+    /// excess. What it has done: that, the change of the number of linked entries, and the change of the number
+    /// of entries in the table that its caller has made and nobody has counted.
     #[cold]
     fn run_rest<'e>(
         &self,
         core: &mut Core<K, V>,
         engine: &'e Engine<K, V>,
-        (event, is_applied): (&Event, bool),
-        (mut done, linked): (Done<'e>, isize),
+        event: Option<Event>,
+        (mut done, linked, unpushed): (Done<'e>, isize, i32),
         guard: &Guard,
     ) -> AfterUnlock<'e, K, V> {
         let len_before = core.evictor.len().wrapping_add_signed(-linked);
-        let rest = [(!is_applied).then_some(*event)];
-        self.run_full(core, engine, &rest, (None, None), guard, &mut done);
-        self.after_run(core, engine, len_before, Freeing::AsRetired, done, event.len_delta())
+        self.run_full(core, engine, &[event], (None, None), guard, &mut done);
+        self.after_run(core, engine, len_before, Freeing::AsRetired, done, unpushed)
     }
 
     /// How many whole and how many direct runs there were.
