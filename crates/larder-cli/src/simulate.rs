@@ -544,7 +544,7 @@ mod tests {
     #[test]
     fn unknown_policies_and_weights_are_refused_by_name() {
         let failure = SimPolicy::named("belady").unwrap_err().to_string();
-        assert!(failure.contains("`belady`") && failure.contains("ref-2q, opt"), "{failure}");
+        assert!(failure.contains("`belady`") && failure.contains("ref-caffeine, opt"), "{failure}");
         assert_eq!(SimPolicy::named("OPT").unwrap().name(), "opt");
         let arc = [SimPolicy::named("ref-arc").unwrap()];
         let options = SimulateOptions { weights: Weights::Bytes, ..OPTIONS };
