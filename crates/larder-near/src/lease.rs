@@ -253,6 +253,12 @@ impl Lease {
         self.lock().slots[usize::from(slot)].owner
     }
 
+    /// The nodes that have `slots`.
+    pub(crate) fn owners_of(&self, slots: impl Iterator<Item = u16>) -> Vec<NodeId> {
+        let changes = self.lock();
+        slots.map(|slot| changes.slots[usize::from(slot)].owner).collect()
+    }
+
     /// The owners of all slots.
     pub(crate) fn owners(&self) -> Vec<NodeId> {
         self.lock().slots.iter().map(|slot| slot.owner).collect()

@@ -220,7 +220,9 @@ where
 
     /// The name of `key` for the server.
     pub(crate) fn name(&self, key: &K) -> Vec<u8> {
-        let mut name = self.prefix.clone();
+        // With room for a key of ordinary length.
+        let mut name = Vec::with_capacity(self.prefix.len() + 32);
+        name.extend_from_slice(&self.prefix);
         key.encode(&mut name);
         name
     }

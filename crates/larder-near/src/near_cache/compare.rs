@@ -87,7 +87,7 @@ where
             count(&shared.link.counters.unreadable);
             return Ok((None, version));
         };
-        let is_valid = self.have_stamps(&unpacked.tags).await?;
+        let is_valid = self.have_stamps(&[&unpacked.tags]).await? == [true];
         match unpacked.content {
             Content::Value(value) if is_valid => Ok((Some(value), version)),
             _ => Ok((None, version)),
