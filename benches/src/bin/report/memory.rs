@@ -16,7 +16,7 @@ pub(crate) struct Memory {
     pub(crate) name: Name,
     /// The entries that were present.
     pub(crate) entries: u64,
-    /// The bytes of an entry beyond its key and its value.
+    /// The resident bytes of an entry beyond its key and its value.
     pub(crate) bytes: f64,
 }
 
@@ -39,7 +39,9 @@ fn measure_one(program: &Path, name: Name, entries: usize) -> Result<Memory, Box
     let found: Json = serde_json::from_slice(&output.stdout)?;
     let parsed = || {
         let entries = found[0]["entries"].as_u64()?;
-        let bytes = found[0]["bytes_beyond_key_and_value"].as_f64()?;
+        // Elsewhere than on Linux, only what is requested from the allocator is known.
+        let resident = found[0]["resident_bytes_beyond_key_and_value"].as_f64();
+        let bytes = resident.or(found[0]["bytes_beyond_key_and_value"].as_f64())?;
         Some(Memory { name, entries, bytes })
     };
     parsed().ok_or_else(|| "`memory` is of another version than this program".into())
