@@ -58,8 +58,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for values in [&mut of_near, &mut of_larder, &mut rates] {
         values.sort_by(f64::total_cmp);
     }
-    // A core that shares its parts with a busy one is half as fast, from one moment to the next. So the two are compared
-    // turn by turn, each of which takes well under a millisecond, and not by the medians of their own.
+    // A core that shares its parts with a busy one may be half as fast, from one moment to the next. So the two are
+    // compared turn by turn, each of which takes well under a millisecond.
     println!(
         "{TURNS} turns: the rate of the near cache is {:.2} of larder's in the median turn ({:.2} and {:.2} in those at \
          the quarters)",
