@@ -176,7 +176,14 @@ impl Envelopes {
         }
         let length = byte(&mut rest)?.into();
         let name = std::str::from_utf8(take(&mut rest, length)?).map_err(|_| Unreadable)?;
-        let reader = self.readers.get(name).map_err(|_| Unreadable)?;
+        let found;
+        let reader = if name == self.writer.name() {
+            // Nearly always, and without a search.
+            &self.writer
+        } else {
+            found = self.readers.get(name).map_err(|_| Unreadable)?;
+            &found
+        };
         let plain;
         let body = if kind & PACKED == 0 {
             rest

@@ -74,7 +74,7 @@ impl Garbage {
 
     /// Slots as a cluster would say them, most of the time.
     fn reply_to(&self, command: &Command) -> Reply {
-        let is_slots = command.parts().get(1).is_some_and(|it| it == b"SLOTS");
+        let is_slots = command.parts().nth(1) == Some(&b"SLOTS"[..]);
         if !is_slots || self.next(4) == 0 {
             return self.reply(0);
         }

@@ -60,10 +60,13 @@ pub(crate) const NOBODY: NodeId = NodeId::MAX;
 /// The generation of a slot whose node has no connection. No value has it.
 pub(crate) const NO_GENERATION: u64 = 0;
 
-// A generation: 63                   14 13      0
-//               | number, never 0:50   | slot:14 |
+// A generation: 63 62                   14 13      0
+//               |0 | number, never 0:49   | slot:14 |
 const SLOT_BITS: u32 = 14;
 const _: () = assert!(1 << SLOT_BITS == SLOTS);
+
+/// All generations are below this.
+pub(crate) const MOST_GENERATIONS: u64 = 1 << 63;
 
 /// The lease of one near cache.
 #[derive(Debug)]
@@ -251,6 +254,12 @@ impl Lease {
     /// The node that has `slot`; [`NOBODY`] if none has.
     pub(crate) fn owner(&self, slot: u16) -> NodeId {
         self.lock().slots[usize::from(slot)].owner
+    }
+
+    /// The nodes that have `slots`.
+    pub(crate) fn owners_of(&self, slots: impl Iterator<Item = u16>) -> Vec<NodeId> {
+        let changes = self.lock();
+        slots.map(|slot| changes.slots[usize::from(slot)].owner).collect()
     }
 
     /// The owners of all slots.

@@ -38,7 +38,7 @@ use crate::envelope::TagStamp;
 use crate::error::NearError;
 use crate::flight::Flights;
 use crate::key::{NearKey, is_turn};
-use crate::lease::{Lease, NO_GENERATION, nanoseconds, now_ns};
+use crate::lease::{Lease, MOST_GENERATIONS, NO_GENERATION, nanoseconds, now_ns};
 use crate::link::Holder;
 
 /// What is known of a key.
@@ -68,11 +68,12 @@ impl<V> Held<V> {
 #[derive(Clone, Debug)]
 pub(crate) struct Slot<V> {
     pub(crate) held: Held<V>,
-    /// The generation, and whether there are tags.
+    /// The generation, and whether there are tags. That of a slot without tags is its generation, so a plain hit
+    /// makes one comparison for both.
     ///
     /// ```text
-    /// 63                     1 0
-    /// |     generation        |t|
+    /// 63     62                  0
+    /// | tags |    generation     |
     /// ```
     mark: u64,
     /// The deadline. The cache itself is given none: a hit has read the clock for the lease, and would read it
@@ -88,21 +89,25 @@ struct Rare {
     tags: Tags,
 }
 
+/// The bit of a mark that says that there are tags.
+const TAGGED: u64 = 1 << 63;
+const _: () = assert!(MOST_GENERATIONS == TAGGED);
+
 impl<V> Slot<V> {
     fn new(fetched: Fetched<V>, until_ns: u64, keeps_time: bool) -> Self {
         let Fetched { held, tags, generation, sent_ns, .. } = fetched;
-        let mark = (generation << 1) | u64::from(tags.is_some());
+        let mark = if tags.is_some() { generation | TAGGED } else { generation };
         let has_rare = keeps_time || tags.is_some();
         let rare = has_rare.then(|| Arc::new(Rare { fetched_ns: sent_ns, tags }));
         Self { held, mark, until_ns, rare }
     }
 
     pub(crate) fn generation(&self) -> u64 {
-        self.mark >> 1
+        self.mark & !TAGGED
     }
 
     fn has_tags(&self) -> bool {
-        self.mark & 1 != 0
+        self.mark & TAGGED != 0
     }
 
     fn tags(&self) -> impl Iterator<Item = &TagStamp> {
@@ -220,7 +225,9 @@ where
 
     /// The name of `key` for the server.
     pub(crate) fn name(&self, key: &K) -> Vec<u8> {
-        let mut name = self.prefix.clone();
+        // With room for a key of ordinary length.
+        let mut name = Vec::with_capacity(self.prefix.len() + 32);
+        name.extend_from_slice(&self.prefix);
         key.encode(&mut name);
         name
     }
@@ -231,21 +238,21 @@ where
         let time = lease.time_of_hit()?;
         let read = |slot: &Slot<V>| {
             // After the slot was found; see the head of `lease`.
-            let is_served = lease.is_present(slot.generation())
-                && time.is_within(slot.until_ns)
-                && (!slot.has_tags() || self.has_stamps(lease, slot));
+            let is_present = lease.is_present(slot.mark) || self.is_present_with_tags(lease, slot);
+            let is_served = is_present && time.is_within(slot.until_ns);
             is_served.then(|| slot.held.clone())
         };
         self.cache.read(key, read).flatten()
     }
 
-    /// Whether memory knows that the tags of a slot have their stamps.
+    /// Whether a slot has tags, its generation is present, and memory knows that its tags have their stamps.
     #[cold]
-    fn has_stamps(&self, lease: &Lease, slot: &Slot<V>) -> bool {
-        slot.tags().all(|tag| {
+    fn is_present_with_tags(&self, lease: &Lease, slot: &Slot<V>) -> bool {
+        let has_stamp = |tag: &TagStamp| {
             let held = self.tags.as_ref().and_then(|memory| memory.lookup(lease, &tag.tag));
             held == Some(Held::Value(tag.stamp))
-        })
+        };
+        slot.has_tags() && lease.is_present(slot.generation()) && slot.tags().all(has_stamp)
     }
 
     /// What memory may say of `key` if the server cannot be asked.

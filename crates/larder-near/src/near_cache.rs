@@ -339,8 +339,11 @@ where
             Ok(mut answer) => {
                 let (pttl, got) = (answer.replies.pop(), answer.replies.pop());
                 match self.fetched(got, pttl, &answer) {
-                    Ok(fetched) => self.confirm_tags(fetched).await,
-                    Err(error) => Err(error),
+                    Ok(fetched) if fetched.tags.is_some() => {
+                        let confirmed = self.confirm_tags(vec![fetched]).await;
+                        confirmed.and_then(|mut it| it.pop().ok_or(NearError::Unexpected))
+                    }
+                    fetched => fetched,
                 }
             }
             Err(error) => Err(error),

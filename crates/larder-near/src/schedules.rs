@@ -295,7 +295,7 @@ impl Run {
     fn execute(&mut self) {
         let mut world = self.model.0.lock().unwrap();
         let (commands, reply) = world.waiting.pop_front().expect("a command waits");
-        let is_read = commands[0].parts()[0] == b"GET";
+        let is_read = commands[0].name() == b"GET";
         let replies = if is_read {
             world.is_tracked = true;
             self.executed = Some(world.present);
@@ -419,7 +419,7 @@ impl Run {
                 })
                 .collect(),
             waiting: (world.waiting.iter())
-                .map(|(commands, _)| commands[0].parts()[0] == b"GET")
+                .map(|(commands, _)| commands[0].name() == b"GET")
                 .collect(),
             slot: slot.map(|slot| {
                 let value = match slot.held {

@@ -11,7 +11,7 @@ mod view;
 mod join;
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -25,12 +25,16 @@ use crate::transport::{Command, NearConnection, Redirect, RedirectKind, Reply, T
 
 use cluster::Cluster;
 pub(crate) use cluster::Seed;
-use join::join_all;
+use join::join;
 use sentinel::Sentinels;
 use single::Single;
 
 /// The least time that the first connections may take.
 const LEAST_FIRST_WAIT: Duration = Duration::from_secs(5);
+
+/// How many groups are sent in one pipeline: so many that the server's work on one outweighs what it costs to send it,
+/// and so few that it works on the first while the next are being made, and the first replies are stored meanwhile.
+const GROUPS_PER_PIPELINE: usize = 96;
 
 /// How many redirections are followed for one command. A cluster in order needs one, or two while a slot moves.
 const MOST_REDIRECTIONS: usize = 8;
@@ -202,45 +206,64 @@ impl Servers {
     /// and to each so many at once that they have `keys_per_call` keys. Returns the answers in the order of the
     /// groups.
     ///
-    /// `commands` makes those of a group, again if they have to be sent to another server.
+    /// `commands` appends those of a group, again if they have to be sent to another server.
     pub(crate) async fn call_each(
         &self,
         groups: &[Group],
-        commands: impl Fn(usize) -> Vec<Command>,
+        commands: impl Fn(usize, &mut Vec<Command>),
     ) -> Vec<Result<Answer, NearError>> {
         let mut answers: Vec<Option<Result<Answer, NearError>>> = Vec::new();
         answers.resize_with(groups.len(), || None);
+        self.call_each_into(groups, commands, |at, answer| answers[at] = Some(answer)).await;
+        // Each group has ended once.
+        answers.into_iter().map(|answer| answer.unwrap_or(Err(NearError::Unexpected))).collect()
+    }
+
+    /// The same, and hands each answer to `ended` when its server has answered, while others may still be at work.
+    pub(crate) async fn call_each_into(
+        &self,
+        groups: &[Group],
+        commands: impl Fn(usize, &mut Vec<Command>),
+        mut ended: impl FnMut(usize, Result<Answer, NearError>),
+    ) {
         let mut open: Vec<usize> = (0..groups.len()).collect();
         for _ in 0..=MOST_REDIRECTIONS {
             if open.is_empty() {
-                break;
+                return;
             }
             let batches = self.batches(groups, std::mem::take(&mut open)).await;
-            let called = batches.into_iter().map(|batch| async {
-                match batch.to {
+            // `ended` may run code of the user's, so it is called outside of this lock.
+            let ends: Mutex<Vec<(usize, GroupEnd)>> = Mutex::default();
+            let note = |some: Vec<(usize, GroupEnd)>| {
+                ends.lock().unwrap_or_else(PoisonError::into_inner).extend(some);
+            };
+            let called = batches.iter().map(|batch| async {
+                match &batch.to {
                     Ok((node, link)) => {
-                        self.call_node(groups, batch.members, node, &link, &commands).await
+                        self.call_node(groups, &batch.members, *node, link, &commands, &note).await;
                     }
-                    Err(error) => batch
-                        .members
-                        .into_iter()
-                        .map(|at| (at, GroupEnd::Ended(Err(error.clone()))))
-                        .collect(),
+                    Err(error) => {
+                        let failed = |at: &usize| (*at, GroupEnd::Ended(Err(error.clone())));
+                        note(batch.members.iter().map(failed).collect());
+                    }
                 }
             });
-            for (at, outcome) in join_all(called).await.into_iter().flatten() {
-                match outcome {
-                    GroupEnd::Ended(answer) => answers[at] = Some(answer),
-                    GroupEnd::Again => open.push(at),
+            join(called, || {
+                let some =
+                    std::mem::take(&mut *ends.lock().unwrap_or_else(PoisonError::into_inner));
+                for (at, end) in some {
+                    match end {
+                        GroupEnd::Ended(answer) => ended(at, answer),
+                        GroupEnd::Again => open.push(at),
+                    }
                 }
-            }
+            })
+            .await;
         }
-        let redirected = |at: usize| NearError::Redirected {
-            slot: groups[at].slot,
-            times: MOST_REDIRECTIONS + 1,
-        };
-        let answers = answers.into_iter().enumerate();
-        answers.map(|(at, answer)| answer.unwrap_or_else(|| Err(redirected(at)))).collect()
+        for at in open {
+            let (slot, times) = (groups[at].slot, MOST_REDIRECTIONS + 1);
+            ended(at, Err(NearError::Redirected { slot, times }));
+        }
     }
 
     /// Sorts groups by the servers that have them.
@@ -252,7 +275,14 @@ impl Servers {
             Kind::Cluster(cluster) => cluster,
         };
         let mut batches: Vec<Batch> = Vec::new();
-        for at in open {
+        let owners = self.common.lease.owners_of(open.iter().map(|at| groups[*at].slot));
+        for (at, owner) in open.into_iter().zip(owners) {
+            // Groups come in the order of their slots, so most go where the one before them goes.
+            let known = |batch: &&mut Batch| matches!(&batch.to, Ok((node, _)) if *node == owner);
+            if let Some(batch) = batches.iter_mut().rev().find(known) {
+                batch.members.push(at);
+                continue;
+            }
             let slot = groups[at].slot;
             let to = self.bounded(&[slot], cluster.link(slot)).await;
             let same = |batch: &&mut Batch| match (&batch.to, &to) {
@@ -267,17 +297,17 @@ impl Servers {
         batches
     }
 
-    /// Sends groups to one server, one pipeline after the other.
+    /// Sends groups to one server: so many at once that they have `keys_per_call` keys, in several pipelines.
     async fn call_node(
         &self,
         groups: &[Group],
-        members: Vec<usize>,
+        members: &[usize],
         node: NodeId,
         link: &Link,
-        commands: &impl Fn(usize) -> Vec<Command>,
-    ) -> Vec<(usize, GroupEnd)> {
-        let mut outcomes = Vec::with_capacity(members.len());
-        let mut rest = &members[..];
+        commands: &impl Fn(usize, &mut Vec<Command>),
+        note: &impl Fn(Vec<(usize, GroupEnd)>),
+    ) {
+        let mut rest = members;
         while !rest.is_empty() {
             let mut keys = 0;
             let fits = |at: &&usize| {
@@ -286,11 +316,13 @@ impl Servers {
             };
             // At least one group, however many keys it has.
             let count = rest.iter().take_while(fits).count().max(1);
-            let (part, others) = rest.split_at(count);
+            let (at_once, others) = rest.split_at(count);
             rest = others;
-            self.call_part(groups, part, node, link, commands, &mut outcomes).await;
+            let pipelines = at_once.chunks(GROUPS_PER_PIPELINE).map(|part| async move {
+                note(self.call_part(groups, part, node, link, commands).await);
+            });
+            join(pipelines, || ()).await;
         }
-        outcomes
     }
 
     async fn call_part(
@@ -299,15 +331,14 @@ impl Servers {
         part: &[usize],
         node: NodeId,
         link: &Link,
-        commands: &impl Fn(usize) -> Vec<Command>,
-        outcomes: &mut Vec<(usize, GroupEnd)>,
-    ) {
-        let mut all = Vec::new();
+        commands: &impl Fn(usize, &mut Vec<Command>),
+    ) -> Vec<(usize, GroupEnd)> {
+        let mut all = Vec::with_capacity(part.len() * 2);
         let mut counts = Vec::with_capacity(part.len());
         for at in part {
-            let of_group = commands(*at);
-            counts.push(of_group.len());
-            all.extend(of_group);
+            let before = all.len();
+            commands(*at, &mut all);
+            counts.push(all.len() - before);
         }
         let slots: Vec<u16> = part.iter().map(|at| groups[*at].slot).collect();
         let expected = all.len();
@@ -315,15 +346,15 @@ impl Servers {
         let mut sent = match called {
             Ok(sent) if sent.replies.len() == expected => sent,
             Err(NearError::Closed) if self.is_of_cluster() => {
-                outcomes.extend(part.iter().map(|at| (*at, GroupEnd::Again)));
-                return;
+                return part.iter().map(|at| (*at, GroupEnd::Again)).collect();
             }
             other => {
                 let error = other.err().unwrap_or(NearError::Unexpected);
-                outcomes.extend(part.iter().map(|at| (*at, GroupEnd::Ended(Err(error.clone())))));
-                return;
+                let failed = |at: &usize| (*at, GroupEnd::Ended(Err(error.clone())));
+                return part.iter().map(failed).collect();
             }
         };
+        let mut ends = Vec::with_capacity(part.len());
         let mut replies = std::mem::take(&mut sent.replies).into_iter();
         for ((at, count), generation) in part.iter().zip(counts).zip(&sent.generations) {
             let answer = Answer {
@@ -333,17 +364,21 @@ impl Servers {
                 is_tracked: sent.is_tracked,
                 is_absence_tracked: !self.is_of_cluster(),
             };
-            outcomes.push((*at, self.sort_out(answer, node, || commands(*at)).await));
+            let end = match redirect(&answer.replies) {
+                None => GroupEnd::Ended(Ok(answer)),
+                Some(_) => {
+                    let mut of_group = Vec::new();
+                    commands(*at, &mut of_group);
+                    self.sort_out(answer, node, &of_group).await
+                }
+            };
+            ends.push((*at, end));
         }
+        ends
     }
 
     /// Follows a redirection, if the answer is one.
-    async fn sort_out(
-        &self,
-        answer: Answer,
-        node: NodeId,
-        commands: impl FnOnce() -> Vec<Command>,
-    ) -> GroupEnd {
+    async fn sort_out(&self, answer: Answer, node: NodeId, commands: &[Command]) -> GroupEnd {
         let (Kind::Cluster(cluster), Some(redirect)) = (&self.kind, redirect(&answer.replies))
         else {
             return GroupEnd::Ended(Ok(answer));
@@ -355,7 +390,7 @@ impl Servers {
             };
         }
         let slot = redirect.slot;
-        match self.bounded(&[slot], ask(cluster, redirect, node, &commands())).await {
+        match self.bounded(&[slot], ask(cluster, redirect, node, commands)).await {
             Ok(Some(answer)) => GroupEnd::Ended(Ok(answer)),
             // It leads on, or the node was left out since, because it has no slots yet.
             Ok(None) | Err(NearError::Closed) => GroupEnd::Again,
@@ -506,7 +541,7 @@ fn with_asking(commands: &[Command]) -> (Vec<Command>, Vec<bool>) {
     let mut is_reply = Vec::with_capacity(commands.len() * 2);
     let mut is_in_transaction = false;
     for command in commands {
-        let name = command.parts().first().map_or(&b""[..], |name| &name[..]);
+        let name = command.name();
         // It would take the place of the command for which `ASKING` was sent.
         let is_for_connection = name == b"CLIENT";
         if !is_in_transaction && !is_for_connection {

@@ -101,25 +101,48 @@ pub enum Tracking {
 }
 
 /// One command with its arguments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command(Vec<Vec<u8>>);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The name and the arguments, each after its length: one allocation, since a call may send thousands.
+    parts: Vec<u8>,
+}
 
 impl Command {
     /// A command without arguments.
     pub fn new(name: &str) -> Self {
-        Self(vec![name.as_bytes().to_vec()])
+        // Room for the name and for an argument of ordinary length.
+        Self { parts: Vec::with_capacity(64) }.arg(name)
     }
 
     /// The same command with one more argument.
     #[must_use]
-    pub fn arg(mut self, argument: impl Into<Vec<u8>>) -> Self {
-        self.0.push(argument.into());
+    pub fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
+        let argument = argument.as_ref();
+        self.parts.extend_from_slice(&argument.len().to_ne_bytes());
+        self.parts.extend_from_slice(argument);
         self
     }
 
     /// The name, and the arguments.
-    pub fn parts(&self) -> &[Vec<u8>] {
-        &self.0
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.parts[..];
+        std::iter::from_fn(move || {
+            let (length, after) = rest.split_first_chunk()?;
+            let (part, after) = after.split_at_checked(usize::from_ne_bytes(*length))?;
+            rest = after;
+            Some(part)
+        })
+    }
+
+    /// The name.
+    pub fn name(&self) -> &[u8] {
+        self.parts().next().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.parts().map(String::from_utf8_lossy)).finish()
     }
 }
 
@@ -175,6 +198,17 @@ impl Redirect {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_has_the_parts_that_it_was_given() {
+        let long = vec![b'x'; 1000];
+        let command = Command::new("SET").arg("key").arg("").arg(&long);
+        let parts: Vec<&[u8]> = command.parts().collect();
+        assert_eq!(parts, [&b"SET"[..], b"key", b"", &long]);
+        assert_eq!(command.name(), b"SET");
+        assert_eq!(format!("{:?}", Command::new("GET").arg("k")), r#"["GET", "k"]"#);
+        assert_ne!(Command::new("A").arg("b"), Command::new("Ab"));
+    }
 
     #[test]
     fn redirections_are_understood() {

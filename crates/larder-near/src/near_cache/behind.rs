@@ -65,7 +65,7 @@ where
                 .iter()
                 .map(|sending| Group { slot: self.link.slot(&sending.name), keys: 1 })
                 .collect();
-            let sent = self.link.call_each(&groups, |at| vec![command(&batch[at])]);
+            let sent = self.link.call_each(&groups, |at, all| all.push(command(&batch[at])));
             let sent = match end {
                 Some(end) => timeout_at(end, sent).await.ok(),
                 None => Some(sent.await),

@@ -87,7 +87,7 @@ where
             count(&shared.link.counters.unreadable);
             return Ok((None, version));
         };
-        let is_valid = self.have_stamps(&unpacked.tags).await?;
+        let is_valid = self.have_stamps(&[&unpacked.tags]).await? == [true];
         match unpacked.content {
             Content::Value(value) if is_valid => Ok((Some(value), version)),
             _ => Ok((None, version)),
@@ -233,12 +233,18 @@ impl Comparison<'_> {
     }
 }
 
-/// Whether the server has refused the command, and not what the script did. Refusals for other reasons have codes of
-/// their own, such as `OOM command not allowed`.
+/// Whether the server has refused the command `EVAL`, and not what the script did: a user who may run scripts, and
+/// not what they call, may do so later. Refusals for other reasons have codes of their own, such as `OOM command not
+/// allowed`.
 pub(super) fn is_no_script(refusal: &str) -> bool {
     let refusal = refusal.to_lowercase();
     let says = |what: &str| refusal.contains(what);
-    refusal.starts_with("noperm")
+    // What a script has met with names the script.
+    if says("user_script") || says("running script") || says("executing the script") {
+        return false;
+    }
+    // It names the command, and not a key that may not be used.
+    (refusal.starts_with("noperm") && says("'eval'"))
         || (refusal.starts_with("err")
             && ["unknown command", "not allowed", "disabled", "not built in"]
                 .iter()
@@ -254,6 +260,7 @@ mod tests {
         for refusal in [
             "ERR unknown command 'EVAL', with args beginning with: ",
             "NOPERM User default has no permissions to run the 'eval' command",
+            "NOPERM this user has no permissions to run the 'eval' command or its subcommand",
             "ERR EVAL is disabled",
             "ERR scripts are not built in; build with the feature 'scripts'",
         ] {
@@ -263,6 +270,13 @@ mod tests {
             "OOM command not allowed when used memory > 'maxmemory'.",
             "READONLY You can't write against a read only replica.",
             "ERR value is not an integer or out of range",
+            "NOPERM this user has no permissions to access one of the keys used as arguments",
+            "NOPERM The user executing the script can't run this command or subcommand script: \
+             f00, on @user_script:1.",
+            "ERR The user executing the script can't run this command or subcommand script: f00, \
+             on @user_script:1.",
+            "ERR Error running script (call to f_f00): @user_script:1: @user_script: 1: This Redis \
+             command is not allowed from scripts",
         ] {
             assert!(!is_no_script(refusal), "{refusal}");
         }

@@ -1,6 +1,7 @@
 //! Many keys in one call.
 
 use std::hash::Hash;
+use std::ops::Range;
 
 use larder::Fill;
 use serde::Serialize;
@@ -9,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::NearCache;
 use crate::error::NearError;
 use crate::key::NearKey;
-use crate::memory::{Held, Slot};
+use crate::memory::{Fetched, Held, Slot};
 use crate::stats::count;
 use crate::topology::{Answer, Group};
 use crate::transport::{Command, Reply};
@@ -45,101 +46,198 @@ where
         found: &mut [Option<Held<V>>],
     ) -> Result<(), NearError> {
         let shared = &*self.shared;
-        let mut to_ask: Vec<Wanted<K, V>> = Vec::with_capacity(wanted.len());
-        for at in wanted {
-            let name = shared.memory.name(&keys[at]);
-            let reservation = Some(shared.memory.reserve(&keys[at]));
-            // After the key was reserved: a write that is queued from here on ends the reservation.
-            if let Some(held) = self.pending_value(&name) {
-                found[at] = Some(held);
-                continue;
-            }
-            to_ask.push(Wanted { at, slot: shared.link.slot(&name), name, reservation });
-        }
-        // Keys of one slot can be asked for by one command.
-        to_ask.sort_by_key(|wanted| wanted.slot);
-        let most = shared.settings.keys_per_call;
-        let parts: Vec<&[Wanted<K, V>]> = to_ask
-            .chunk_by(|one, other| one.slot == other.slot)
-            .flat_map(|of_slot| of_slot.chunks(most))
+        let mut named: Vec<Asked> = wanted
+            .into_iter()
+            .map(|at| {
+                let name = shared.memory.name(&keys[at]);
+                Asked { at, slot: shared.link.slot(&name), name }
+            })
             .collect();
-        let groups: Vec<Group> =
-            parts.iter().map(|part| Group { slot: part[0].slot, keys: part.len() }).collect();
-        let answers = shared.link.call_each(&groups, |group| self.get_commands(parts[group])).await;
-        let mut rest = &mut to_ask[..];
-        for (group, answer) in groups.iter().zip(answers) {
-            let (part, others) = rest.split_at_mut(group.keys);
-            rest = others;
-            match answer {
-                Ok(answer) => self.take_in(keys, part, answer, found).await?,
-                Err(error) => {
-                    for Wanted { at, .. } in part {
-                        let key = &keys[*at];
-                        let Some(stale) = shared.memory.lookup_stale(&shared.link.lease, key)
-                        else {
-                            return Err(error);
-                        };
-                        count(&shared.link.counters.stale_hits);
-                        found[*at] = Some(stale);
-                    }
+        // Keys of one slot can be asked for by one command.
+        named.sort_unstable_by_key(|asked| (asked.slot, asked.at));
+        let mut asked = Vec::with_capacity(named.len());
+        let mut reservations = Vec::with_capacity(named.len());
+        for key in named {
+            let reservation = shared.memory.reserve(&keys[key.at]);
+            // After the key was reserved: a write that is queued from here on ends the reservation.
+            match self.pending_value(&key.name) {
+                Some(held) => found[key.at] = Some(held),
+                None => {
+                    asked.push(key);
+                    reservations.push(Some(reservation));
                 }
             }
         }
-        Ok(())
-    }
-
-    fn get_commands(&self, part: &[Wanted<K, V>]) -> Vec<Command> {
-        let mut commands = Vec::with_capacity(part.len() + 2);
-        if self.shared.link.is_opt_in() {
-            commands.push(Command::new("CLIENT").arg("CACHING").arg("YES"));
-        }
-        let get = part.iter().fold(Command::new("MGET"), |get, it| get.arg(&it.name[..]));
-        commands.push(get);
-        commands.extend(part.iter().map(|it| Command::new("PTTL").arg(&it.name[..])));
-        commands
-    }
-
-    /// Stores what was fetched for the keys of one group.
-    async fn take_in(
-        &self,
-        keys: &[K],
-        part: &mut [Wanted<K, V>],
-        mut answer: Answer,
-        found: &mut [Option<Held<V>>],
-    ) -> Result<(), NearError> {
-        if answer.replies.len() < part.len() + 1 {
-            return Err(NearError::Unexpected);
-        }
-        let times = answer.replies.split_off(answer.replies.len() - part.len());
-        let values = match answer.replies.pop() {
-            Some(Reply::Array(values)) if values.len() == part.len() => values,
-            // The slot is being moved, and its keys are in two places.
-            Some(Reply::Refused(refusal)) if refusal.starts_with("TRYAGAIN") => {
-                for Wanted { at, .. } in part {
-                    found[*at] = Some(self.held(&keys[*at]).await?);
-                }
-                return Ok(());
-            }
-            Some(Reply::Refused(refusal)) => return Err(NearError::Refused(refusal)),
-            _ => return Err(NearError::Unexpected),
+        let parts = parts(&asked, shared.settings.keys_per_call);
+        let groups: Vec<Group> = parts
+            .iter()
+            .map(|part| Group { slot: asked[part.start].slot, keys: part.len() })
+            .collect();
+        let mut taking = Taking {
+            near: self,
+            keys,
+            asked: &asked,
+            reservations,
+            found,
+            tagged: Vec::new(),
+            moving: Vec::new(),
+            error: None,
         };
-        for ((wanted, value), time) in part.iter_mut().zip(values).zip(times) {
-            let fetched = self.fetched(Some(value), Some(time), &answer)?;
-            let fetched = self.confirm_tags(fetched).await?;
-            found[wanted.at] = Some(fetched.held.clone());
-            if let Some(reservation) = wanted.reservation.take() {
-                self.fill(reservation, fetched);
-            }
+        let commands = |at: usize, all: &mut Vec<Command>| {
+            self.get_commands(&asked[parts[at].clone()], all);
+        };
+        // What one server has answered is stored while others are still at work.
+        let ended = |at: usize, answer| taking.take_in(parts[at].clone(), answer);
+        shared.link.call_each_into(&groups, commands, ended).await;
+        taking.end().await
+    }
+
+    fn get_commands(&self, part: &[Asked], all: &mut Vec<Command>) {
+        if self.shared.link.is_opt_in() {
+            all.push(Command::new("CLIENT").arg("CACHING").arg("YES"));
         }
-        Ok(())
+        all.push(match part {
+            // Most slots have one key that is asked for, and this is the shortest way to it and back.
+            [one] => Command::new("GET").arg(&one.name),
+            _ => part.iter().fold(Command::new("MGET"), |get, it| get.arg(&it.name)),
+        });
+        all.extend(part.iter().map(|it| Command::new("PTTL").arg(&it.name)));
     }
 }
 
 /// A key that the server is to be asked for.
-struct Wanted<K, V> {
+struct Asked {
     /// Which of the caller's keys it is.
     at: usize,
     slot: u16,
     name: Vec<u8>,
-    reservation: Option<Fill<K, Slot<V>>>,
+}
+
+/// The parts of `asked` that are asked for together: keys of one slot, and at most so many.
+fn parts(asked: &[Asked], most: usize) -> Vec<Range<usize>> {
+    let mut parts: Vec<Range<usize>> = Vec::with_capacity(asked.len());
+    for (at, key) in asked.iter().enumerate() {
+        match parts.last_mut() {
+            Some(part) if asked[part.start].slot == key.slot && part.len() < most => {
+                part.end = at + 1;
+            }
+            _ => parts.push(at..at + 1),
+        }
+    }
+    parts
+}
+
+/// A call for many keys whose answers come in.
+struct Taking<'t, K, V> {
+    near: &'t NearCache<K, V>,
+    keys: &'t [K],
+    asked: &'t [Asked],
+    /// In the order of `asked`.
+    reservations: Vec<Option<Fill<K, Slot<V>>>>,
+    found: &'t mut [Option<Held<V>>],
+    /// Values whose tags are to be looked at, and where in `asked` they belong.
+    tagged: Vec<(usize, Fetched<V>)>,
+    /// Where in `asked` those keys are whose slot is being moved, so that they are in two places.
+    moving: Vec<usize>,
+    error: Option<NearError>,
+}
+
+impl<K, V> Taking<'_, K, V>
+where
+    K: NearKey + Hash + Eq + Clone + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+{
+    /// Stores what a server has answered for the keys of one group.
+    fn take_in(&mut self, part: Range<usize>, answer: Result<Answer, NearError>) {
+        let taken = match answer {
+            Ok(answer) => self.take_answer(part, answer),
+            Err(error) => self.take_stale(part, error),
+        };
+        if let Err(error) = taken {
+            self.error.get_or_insert(error);
+        }
+    }
+
+    /// What memory may say though the server cannot be asked.
+    fn take_stale(&mut self, part: Range<usize>, error: NearError) -> Result<(), NearError> {
+        let shared = &*self.near.shared;
+        for Asked { at, .. } in &self.asked[part] {
+            let stale = shared.memory.lookup_stale(&shared.link.lease, &self.keys[*at]);
+            let Some(stale) = stale else { return Err(error) };
+            count(&shared.link.counters.stale_hits);
+            self.found[*at] = Some(stale);
+        }
+        Ok(())
+    }
+
+    fn take_answer(&mut self, part: Range<usize>, mut answer: Answer) -> Result<(), NearError> {
+        let replies = std::mem::take(&mut answer.replies);
+        // The reply to `CLIENT CACHING` may stand before the others.
+        let others = replies.len().checked_sub(part.len() + 1).ok_or(NearError::Unexpected)?;
+        let mut replies = replies.into_iter().skip(others);
+        let first = replies.next();
+        if part.len() == 1 {
+            let value = match first {
+                // As the reply to `MGET` would have it.
+                Some(Reply::Refused(refusal)) if refusal.starts_with("WRONGTYPE") => {
+                    Some(Reply::Nil)
+                }
+                first => first,
+            };
+            return self.take_one(part.start, value, replies.next(), &answer);
+        }
+        match first {
+            Some(Reply::Array(values)) if values.len() == part.len() => {
+                for ((at, value), time) in part.zip(values).zip(replies) {
+                    self.take_one(at, Some(value), Some(time), &answer)?;
+                }
+                Ok(())
+            }
+            Some(Reply::Refused(refusal)) if refusal.starts_with("TRYAGAIN") => {
+                self.moving.extend(part);
+                Ok(())
+            }
+            Some(Reply::Refused(refusal)) => Err(NearError::Refused(refusal)),
+            _ => Err(NearError::Unexpected),
+        }
+    }
+
+    fn take_one(
+        &mut self,
+        at: usize,
+        value: Option<Reply>,
+        time: Option<Reply>,
+        answer: &Answer,
+    ) -> Result<(), NearError> {
+        let fetched = self.near.fetched(value, time, answer)?;
+        match fetched.tags {
+            Some(_) => self.tagged.push((at, fetched)),
+            None => self.store(at, fetched),
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, at: usize, fetched: Fetched<V>) {
+        self.found[self.asked[at].at] = Some(fetched.held.clone());
+        if let Some(reservation) = self.reservations[at].take() {
+            self.near.fill(reservation, fetched);
+        }
+    }
+
+    /// Does what needs further requests.
+    async fn end(mut self) -> Result<(), NearError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        for at in std::mem::take(&mut self.moving) {
+            let at = self.asked[at].at;
+            self.found[at] = Some(self.near.held(&self.keys[at]).await?);
+        }
+        let tagged = std::mem::take(&mut self.tagged);
+        let (places, fetched): (Vec<usize>, Vec<_>) = tagged.into_iter().unzip();
+        for (at, fetched) in places.into_iter().zip(self.near.confirm_tags(fetched).await?) {
+            self.store(at, fetched);
+        }
+        Ok(())
+    }
 }

@@ -1,5 +1,6 @@
 //! Tags: names by which many values are invalidated at once, in all processes; see the head of `memory`.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 
 use serde::Serialize;
@@ -11,7 +12,7 @@ use crate::error::NearError;
 use crate::key::NearKey;
 use crate::memory::{Bound, Fetched, Held, TagMemory};
 use crate::stats::count;
-use crate::topology::Answer;
+use crate::topology::{Answer, Group};
 use crate::transport::{Command, Reply};
 
 impl<K, V> NearCache<K, V>
@@ -53,94 +54,137 @@ where
         }
     }
 
-    /// What was fetched, unless one of its tags was invalidated since it was written: then there is no value.
-    pub(super) async fn confirm_tags(&self, fetched: Fetched<V>) -> Result<Fetched<V>, NearError> {
-        let is_valid = match &fetched.tags {
-            None => true,
-            Some(tags) => self.have_stamps(tags).await?,
-        };
-        Ok(match is_valid {
-            true => fetched,
-            false => Fetched { held: Held::Unreadable, tags: None, ..fetched },
-        })
+    /// What was fetched, without the values of which a tag was invalidated since they were written.
+    pub(super) async fn confirm_tags(
+        &self,
+        fetched: Vec<Fetched<V>>,
+    ) -> Result<Vec<Fetched<V>>, NearError> {
+        let tags: Vec<&[TagStamp]> =
+            fetched.iter().map(|it| it.tags.as_deref().unwrap_or_default()).collect();
+        let are_valid = self.have_stamps(&tags).await?;
+        let confirmed =
+            fetched.into_iter().zip(are_valid).map(|(fetched, is_valid)| match is_valid {
+                true => fetched,
+                false => Fetched { held: Held::Unreadable, tags: None, ..fetched },
+            });
+        Ok(confirmed.collect())
     }
 
-    /// Whether all of these tags have their stamps, by what memory or the server says.
-    pub(super) async fn have_stamps(&self, tags: &[TagStamp]) -> Result<bool, NearError> {
+    /// Whether all tags of each of these values have their stamps, by what memory or the servers say. All tags that
+    /// memory does not know are asked for at the same time.
+    pub(super) async fn have_stamps(&self, values: &[&[TagStamp]]) -> Result<Vec<bool>, NearError> {
         let shared = &*self.shared;
-        let Some(memory) = shared.memory.tags() else { return Ok(true) };
-        for TagStamp { tag, stamp } in tags {
-            let own = Held::Value(*stamp);
-            if memory.lookup(&shared.link.lease, tag).as_ref() == Some(&own) {
-                continue;
-            }
+        let Some(memory) = shared.memory.tags() else { return Ok(vec![true; values.len()]) };
+        let mut places: HashMap<&[u8], usize> = HashMap::new();
+        let mut unknown: Vec<&Vec<u8>> = Vec::new();
+        for TagStamp { tag, stamp } in values.iter().copied().flatten() {
             // What memory has may be older than the value, which then names a later stamp. A value that is found to
             // be invalid is held as such, so only the server decides on that.
-            if self.fetch_stamp(memory, tag).await? != own {
-                count(&shared.link.counters.tag_misses);
-                return Ok(false);
+            if memory.lookup(&shared.link.lease, tag) != Some(Held::Value(*stamp)) {
+                places.entry(tag).or_insert_with(|| {
+                    unknown.push(tag);
+                    unknown.len() - 1
+                });
             }
         }
-        Ok(true)
-    }
-
-    /// Asks the server, in the order that the head of `memory` gives.
-    async fn fetch_stamp(&self, tags: &TagMemory, tag: &Vec<u8>) -> Result<Held<u64>, NearError> {
-        let shared = &*self.shared;
-        let reservation = tags.reserve(tag);
-        let mut commands = Vec::with_capacity(2);
-        if shared.link.is_opt_in() {
-            commands.push(Command::new("CLIENT").arg("CACHING").arg("YES"));
-        }
-        let name = tags.name(tag);
-        commands.push(Command::new("GET").arg(&name[..]));
-        let answer = shared.link.call(&name, commands).await?;
-        let held = stamp_in(&answer)?;
-        let is_bounded = !answer.is_tracked || (held == Held::Absent && !answer.is_absence_tracked);
-        let bound = match is_bounded {
-            true => Bound::For(shared.settings.max_stale),
-            false => Bound::None,
+        let fetched = self.fetch_stamps(memory, &unknown).await?;
+        let has_stamp = |TagStamp { tag, stamp }: &TagStamp| match places.get(&tag[..]) {
+            Some(place) => fetched[*place] == Held::Value(*stamp),
+            None => true,
         };
-        let Answer { generation, sent_ns, .. } = answer;
-        let fetched = Fetched { held: held.clone(), tags: None, generation, sent_ns, bound };
-        // If it is refused, the stamp may be another one by now, and the next hit asks again.
-        tags.fill(&shared.link.lease, reservation, fetched);
-        Ok(held)
+        let are_valid: Vec<bool> = values.iter().map(|tags| tags.iter().all(has_stamp)).collect();
+        for _ in are_valid.iter().filter(|is_valid| !**is_valid) {
+            count(&shared.link.counters.tag_misses);
+        }
+        Ok(are_valid)
     }
 
-    /// The stamps that `tags` have at the server now, for a value that is about to be written with them. A tag that has
-    /// none gets one.
-    pub(super) async fn present_stamps(&self, tags: &[String]) -> Result<Vec<TagStamp>, NearError> {
-        check(tags)?;
-        let Some(memory) = self.shared.memory.tags() else { return Ok(Vec::new()) };
-        let mut stamps = Vec::with_capacity(tags.len());
-        for tag in tags {
-            let tag = tag.as_bytes().to_vec();
-            // What memory has may be as old as `max_stale`, and the value would be invalid from the start.
-            let mut held = self.fetch_stamp(memory, &tag).await?;
-            if !matches!(held, Held::Value(_)) {
-                held = self.create_stamp(memory, &tag).await?;
+    /// Asks the servers for the stamps of `wanted`, in the order that the head of `memory` gives.
+    async fn fetch_stamps(
+        &self,
+        tags: &TagMemory,
+        wanted: &[&Vec<u8>],
+    ) -> Result<Vec<Held<u64>>, NearError> {
+        let shared = &*self.shared;
+        let reservations: Vec<_> = wanted.iter().map(|tag| tags.reserve(tag)).collect();
+        let names: Vec<Vec<u8>> = wanted.iter().map(|tag| tags.name(tag)).collect();
+        let groups: Vec<Group> = names.iter().map(|name| self.group(name)).collect();
+        let commands = |at: usize, all: &mut Vec<Command>| {
+            if shared.link.is_opt_in() {
+                all.push(Command::new("CLIENT").arg("CACHING").arg("YES"));
             }
-            let Held::Value(stamp) = held else { return Err(NearError::Unexpected) };
-            stamps.push(TagStamp { tag, stamp });
+            all.push(Command::new("GET").arg(&names[at]));
+        };
+        let answers = shared.link.call_each(&groups, commands).await;
+        let mut stamps = Vec::with_capacity(wanted.len());
+        for (reservation, answer) in reservations.into_iter().zip(answers) {
+            let answer = answer?;
+            let held = stamp_in(&answer)?;
+            let is_bounded =
+                !answer.is_tracked || (held == Held::Absent && !answer.is_absence_tracked);
+            let bound = match is_bounded {
+                true => Bound::For(shared.settings.max_stale),
+                false => Bound::None,
+            };
+            let Answer { generation, sent_ns, .. } = answer;
+            let fetched = Fetched { held: held.clone(), tags: None, generation, sent_ns, bound };
+            // If it is refused, the stamp may be another one by now, and the next hit asks again.
+            tags.fill(&shared.link.lease, reservation, fetched);
+            stamps.push(held);
         }
         Ok(stamps)
     }
 
-    /// Gives a tag that has no stamp its first one, unless another process was faster.
-    async fn create_stamp(&self, tags: &TagMemory, tag: &[u8]) -> Result<Held<u64>, NearError> {
-        let tag = tag.to_vec();
-        let name = tags.name(&tag);
-        // Memory may know that there is none, and the server's notification follows the reply.
-        let _forgetting = ForgettingTag { near: self, tags, tag: &tag, name: &name };
-        let stamp = new_stamp().to_string();
-        let set = Command::new("SET").arg(&name[..]).arg(stamp).arg("NX");
-        let get = Command::new("GET").arg(&name[..]);
-        let answer = self.shared.link.call(&name, vec![set, get]).await?;
-        if let Some(Reply::Refused(refusal)) = answer.replies.first() {
-            return Err(NearError::Refused(refusal.clone()));
+    /// The stamps that `tags` have at the servers now, for a value that is about to be written with them. Those that
+    /// have none get one.
+    pub(super) async fn present_stamps(&self, tags: &[String]) -> Result<Vec<TagStamp>, NearError> {
+        check(tags)?;
+        let Some(memory) = self.shared.memory.tags() else { return Ok(Vec::new()) };
+        let tags: Vec<Vec<u8>> = tags.iter().map(|tag| tag.as_bytes().to_vec()).collect();
+        // What memory has may be as old as `max_stale`, and the value would be invalid from the start.
+        let all: Vec<&Vec<u8>> = tags.iter().collect();
+        let mut held = self.fetch_stamps(memory, &all).await?;
+        let without: Vec<usize> =
+            (0..tags.len()).filter(|at| !matches!(held[*at], Held::Value(_))).collect();
+        let new: Vec<&Vec<u8>> = without.iter().map(|at| &tags[*at]).collect();
+        for (at, created) in without.into_iter().zip(self.create_stamps(memory, &new).await?) {
+            held[at] = created;
         }
-        stamp_in(&answer)
+        let stamped = tags.into_iter().zip(held).map(|(tag, held)| match held {
+            Held::Value(stamp) => Ok(TagStamp { tag, stamp }),
+            _ => Err(NearError::Unexpected),
+        });
+        stamped.collect()
+    }
+
+    /// Gives tags that have no stamps their first ones, unless another process was faster.
+    async fn create_stamps(
+        &self,
+        tags: &TagMemory,
+        new: &[&Vec<u8>],
+    ) -> Result<Vec<Held<u64>>, NearError> {
+        let names: Vec<Vec<u8>> = new.iter().map(|tag| tags.name(tag)).collect();
+        // Memory may know that there are none, and the server's notification follows the reply.
+        let _forgetting: Vec<_> = new
+            .iter()
+            .zip(&names)
+            .map(|(tag, name)| ForgettingTag { near: self, tags, tag, name })
+            .collect();
+        let groups: Vec<Group> = names.iter().map(|name| self.group(name)).collect();
+        let commands = |at: usize, all: &mut Vec<Command>| {
+            let stamp = new_stamp().to_string();
+            all.push(Command::new("SET").arg(&names[at]).arg(stamp).arg("NX"));
+            all.push(Command::new("GET").arg(&names[at]));
+        };
+        let answers = self.shared.link.call_each(&groups, commands).await;
+        let stamps = answers.into_iter().map(|answer| {
+            let answer = answer?;
+            match answer.replies.first() {
+                Some(Reply::Refused(refusal)) => Err(NearError::Refused(refusal.clone())),
+                _ => stamp_in(&answer),
+            }
+        });
+        stamps.collect()
     }
 }
 

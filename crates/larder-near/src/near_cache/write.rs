@@ -152,8 +152,8 @@ where
     /// As [`set`](Self::set), for the time to live of `record` if it has one, and with its tags, which
     /// [`invalidate_tag`](Self::invalidate_tag) names.
     ///
-    /// Each tag costs a request before the write, for what the server has under it. A hit looks each tag up in memory,
-    /// and a value with a tag that memory does not know needs one request more.
+    /// Before the write, the servers are asked for what they have under its tags, for all of them at the same time. A hit
+    /// looks each tag up in memory, and values with tags that memory does not know need one request more.
     ///
     /// # Errors
     /// [`NearError::BadTags`] if there are more than 16 tags, or one is longer than 255 bytes; otherwise as `set`.

@@ -60,7 +60,10 @@ where
             .iter()
             .map(|(key, name, writing)| self.begin_write(key, name, writing))
             .collect();
-        let commands = |at: usize| self.write_commands(&writings[at].1, &writings[at].2);
+        let commands = |at: usize, all: &mut Vec<Command>| {
+            let (_, name, writing) = &writings[at];
+            all.extend(self.write_commands(name, writing));
+        };
         let answers = self.shared.link.call_each(&groups, commands).await;
         let mut first_error = None;
         let sent = unanswered.iter_mut().zip(&writings).zip(answers);
@@ -92,7 +95,9 @@ where
                 Forgetting::new(memory, key, name)
             })
             .collect();
-        let commands = |at: usize| vec![Command::new("DEL").arg(&names[at][..])];
+        let commands = |at: usize, all: &mut Vec<Command>| {
+            all.push(Command::new("DEL").arg(&names[at][..]));
+        };
         let answers = self.shared.link.call_each(&groups, commands).await;
         let (mut removed, mut first_error) = (0, None);
         for answer in answers {
@@ -111,7 +116,8 @@ where
         first_error.map_or(Ok(removed), Err)
     }
 
-    fn group(&self, name: &[u8]) -> Group {
+    /// The group of one key.
+    pub(super) fn group(&self, name: &[u8]) -> Group {
         Group { slot: self.shared.link.slot(name), keys: 1 }
     }
 }

@@ -7,7 +7,7 @@ use larder_store::Record;
 use super::reads::futures;
 use super::server::{Server, run, with_each, with_one};
 use super::{near, until};
-use crate::NearCache;
+use crate::{NearCache, NearError};
 
 #[tokio::test]
 async fn a_conditional_write_needs_the_version_that_was_seen() {
@@ -73,6 +73,29 @@ async fn conditional_writes(server: &Server, near: &NearCache<u64, u64>) {
     let (_, version) = near.get_with_version(&3).await.unwrap();
     let () = run(&mut server.client().await, &["SET", "n:3", "13"]).await;
     assert_eq!(near.set_if(&3, version.as_ref(), 1).await.unwrap(), None);
+}
+
+/// A user who may run scripts, and not what they call, is refused; afterwards scripts are used as before.
+#[tokio::test]
+async fn a_refusal_of_what_a_script_does_is_none_of_scripts() {
+    with_one(async |server| {
+        if server.is_larder() {
+            return;
+        }
+        let near = near::<u64>(&server.address()).connect().await.unwrap();
+        let mut client = server.client().await;
+        let () = run(&mut client, &["ACL", "SETUSER", "default", "-set"]).await;
+        let refused = near.set_if(&1, None, 1).await;
+        assert!(
+            matches!(&refused, Err(NearError::Refused(it)) if it.contains("script")),
+            "{refused:?}"
+        );
+        let () = run(&mut client, &["ACL", "SETUSER", "default", "+set"]).await;
+        assert!(near.set_if(&1, None, 1).await.unwrap().is_some());
+        let has_no_scripts = near.shared.comparing.has_no_scripts.load(Ordering::SeqCst);
+        assert!(!has_no_scripts, "they were taken for refused");
+    })
+    .await;
 }
 
 /// Each increment is one that no other has overwritten, also where the server has no scripts.

@@ -3,9 +3,23 @@
 use std::future::{Future, poll_fn};
 use std::task::Poll;
 
-/// Runs all `futures`, and returns their outputs in the same order.
+/// Runs all `futures`, and calls `polled` each time they have been polled.
 ///
-/// Each wake-up polls those that have not ended, so it is meant for as many as a cluster has servers.
+/// Each wake-up polls those that have not ended, so it is meant for a few dozen.
+pub(crate) async fn join<F: Future<Output = ()>>(
+    futures: impl IntoIterator<Item = F>,
+    mut polled: impl FnMut(),
+) {
+    let mut open: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    poll_fn(|cx| {
+        open.retain_mut(|future| future.as_mut().poll(cx).is_pending());
+        polled();
+        if open.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Runs all `futures`, and returns their outputs in the same order.
 pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut open: Vec<_> = futures.into_iter().map(|future| Some(Box::pin(future))).collect();
     let mut outputs: Vec<Option<F::Output>> = open.iter().map(|_| None).collect();

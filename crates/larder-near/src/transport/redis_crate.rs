@@ -147,11 +147,13 @@ impl Multiplexed {
     async fn pipeline(&self, commands: &[Command]) -> Result<Vec<Reply>, RedisError> {
         let mut pipeline = Pipeline::with_capacity(commands.len());
         for command in commands {
-            let mut parts = command.parts().iter();
-            let Some(name) = parts.next() else { continue };
-            let mut packed = redis::Cmd::new();
-            packed.arg(name);
-            for part in parts {
+            let (mut number, mut bytes) = (0, 0);
+            for part in command.parts() {
+                number += 1;
+                bytes += part.len();
+            }
+            let mut packed = redis::Cmd::with_capacity(number, bytes);
+            for part in command.parts() {
                 packed.arg(part);
             }
             pipeline.add_command(packed);
