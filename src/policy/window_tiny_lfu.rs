@@ -76,7 +76,10 @@ impl WindowTinyLfu {
     fn mirror_sampled<N: Nodes + ?Sized>(&mut self, id: NodeId, hash: u64, nodes: &N) {
         let current = self.segments.variant();
         if let Some(better) = self.mirrors.access(hash, nodes.weight(id), current) {
-            self.segments.set_variant(better);
+            // Without a main part there are no duels, in which alone costs count.
+            if !(self.segments.weighs_costs() && variants::has_no_main(better)) {
+                self.segments.set_variant(better);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod custom_policies;
 mod unevictable;
 mod deterministic;
 mod golden;
+mod costs;
 mod shadow;
 #[cfg(feature = "memory_pressure")]
 mod memory_pressure;

@@ -15,8 +15,8 @@ use crate::generate::{Existing, Keys, write_keys};
 use crate::plot::{self, Panel, miss_ratio_curves};
 use crate::replay::{ReplayOptions, check, replay};
 use crate::report::{
-    Replay, ReplayReport, Rows, SimulateReport, Simulation, TraceInfo, TraceReplay,
-    TraceSimulation, csv, info_table, replay_table, simulation_table, summary_table, waiting_table,
+    Measure, Replay, ReplayReport, Rows, SimulateReport, Simulation, TraceInfo, TraceReplay,
+    TraceSimulation, csv, info_table, measure_table, replay_table, summary_table,
 };
 use crate::simulate::{SimPolicy, SimulateOptions, cost_of_all, simulate};
 use crate::snapshot;
@@ -52,7 +52,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
 /// Reads the given traces one at a time, so that only one is in memory.
 fn for_each_trace(
     files: Option<&TraceArgs>,
-    mut show: impl FnMut(Trace) -> Result<(), CommandError>,
+    mut show: impl FnMut(&Trace) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     match files {
         Some(files) if !files.paths.is_empty() => {
@@ -65,7 +65,7 @@ fn for_each_trace(
                 for warning in &trace.warnings {
                     warn(&format!("{}: {warning}", trace.name));
                 }
-                show(trace)?;
+                files.with_sizes(trace, &mut show)?;
             }
             Ok(())
         }
@@ -76,7 +76,11 @@ fn for_each_trace(
                 max_requests: u32::MAX,
                 rate: None,
             };
-            show(Trace::read(Input::new(BUNDLED_NAME, BUNDLED)?, &options)?)
+            let trace = Trace::read(Input::new(BUNDLED_NAME, BUNDLED)?, &options)?;
+            match files {
+                Some(files) => files.with_sizes(trace, show),
+                None => show(&trace),
+            }
         }
     }
 }
@@ -87,7 +91,7 @@ fn replay_all(files: Option<&TraceArgs>, args: &ReplayArgs) -> Result<(), Comman
     args.output.plot.check()?;
     let mut report = ReplayReport::new(&options);
     for_each_trace(files, |trace| {
-        let replayed = replay_trace(&trace, args, &options)?;
+        let replayed = replay_trace(trace, args, &options)?;
         if output == OutputFormat::Table {
             let table = replay_table(&replayed.replays);
             print(&format!("{}\n{table}\n", replayed.trace.headline()))?;
@@ -154,14 +158,16 @@ fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandErr
         policies.retain(|policy| policy.check(options.weights).is_ok());
     }
     policies.iter().try_for_each(|policy| policy.check(options.weights))?;
+    let against = args.against(&policies)?;
     let mut report = SimulateReport::new(&options);
-    let mut show = |trace: Trace| {
-        let simulated = simulate_trace(&trace, &policies, args, &options)?;
+    let mut show = |trace: &Trace| {
+        let simulated = simulate_trace(trace, &policies, args, &options)?;
         if output == OutputFormat::Table {
-            let table = simulation_table(&simulated.simulations);
-            print(&format!("{}\n{table}\n", simulated.trace.headline()))?;
-            if let Some(table) = waiting_table(&simulated.simulations) {
-                print(&format!("{table}\n"))?;
+            print(&format!("{}\n", simulated.trace.headline()))?;
+            for measure in Measure::ALL {
+                if let Some(table) = measure_table(&simulated.simulations, measure) {
+                    print(&format!("{table}\n"))?;
+                }
             }
         }
         report.traces.push(simulated);
@@ -173,12 +179,15 @@ fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandErr
     }
     for (name, pattern) in patterns {
         let keys = Keys::new(pattern, args.generated.requests, args.generated.seed)?;
-        show(Trace::of_keys(name, keys, files.read_options().max_requests)?)?;
+        let trace = Trace::of_keys(name, keys, files.read_options().max_requests)?;
+        files.with_sizes(trace, &mut show)?;
     }
-    if output == OutputFormat::Table
-        && let Some(table) = summary_table(&report.traces)
-    {
-        print(&format!("{table}\n"))?;
+    if output == OutputFormat::Table {
+        for measure in Measure::ALL {
+            if let Some(table) = summary_table(&report.traces, measure, &against) {
+                print(&format!("{table}\n"))?;
+            }
+        }
     }
     print_report(&report, output, || report.footer())?;
     args.output.plot.draw(report.traces.iter().map(TraceSimulation::panel))
@@ -227,7 +236,7 @@ fn generate(args: &GenerateArgs) -> Result<(), CommandError> {
 fn info(files: &TraceArgs, output: OutputFormat) -> Result<(), CommandError> {
     let mut infos = Vec::new();
     for_each_trace(Some(files), |trace| {
-        infos.push(TraceInfo::of(&trace));
+        infos.push(TraceInfo::of(trace));
         Ok(())
     })?;
     print_report(&infos, output, || info_table(&infos).to_string())

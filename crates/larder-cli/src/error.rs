@@ -19,12 +19,14 @@ use crate::trace::error::TraceError;
 pub(crate) enum ReplayError {
     #[error("cannot build a cache with policy {policy}")]
     Build { policy: String, source: BuildError },
-    #[error("--weights size needs sizes, and {file} has none; see --size-column")]
+    #[error("--weights size needs sizes, and {file} has none; see --size-column and --sizes")]
     NoSizes { file: String },
-    #[error("--costs by-size needs sizes, and {file} has none; see --size-column")]
+    #[error("--costs by-size needs sizes, and {file} has none; see --size-column and --sizes")]
     NoSizesForCosts { file: String },
     #[error("unknown policy `{given}`; known are {known}")]
     UnknownPolicy { given: String, known: String },
+    #[error("--against names {given}, which is not simulated; add it to --policies")]
+    NotSimulated { given: String },
     #[error("{policy} is defined for entries of one weight; leave it or --weights size out")]
     OneWeight { policy: &'static str },
 }

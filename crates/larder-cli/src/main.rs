@@ -37,6 +37,8 @@ mod generate;
 mod error;
 // Traces: files in several formats, and requests in memory.
 mod trace;
+// Random bits by key and seed.
+mod mix;
 
 use std::io::Write;
 use std::path::Path;

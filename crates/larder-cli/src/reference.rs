@@ -12,6 +12,12 @@ mod exact;
 mod arc;
 mod lirs;
 mod two_queue;
+mod caffeine;
+// Published policies for entries of different sizes.
+mod adapt_size;
+mod gdsf;
+// The keys in a cache, and its room.
+mod occupancy;
 // Doubly linked lists of keys.
 mod queue;
 // What all policies here can do.
@@ -20,8 +26,11 @@ mod policy;
 use crate::capacity::Weights;
 use crate::trace::Trace;
 
+use self::adapt_size::AdaptSize;
 use self::arc::Arc;
+use self::caffeine::Caffeine;
 use self::exact::{Fifo, Lfu, Lru};
+use self::gdsf::Gdsf;
 use self::lirs::Lirs;
 use self::two_queue::TwoQueue;
 
@@ -43,16 +52,22 @@ pub(crate) enum Published {
     Arc,
     Lirs,
     TwoQueue,
+    Gdsf,
+    AdaptSize,
+    Caffeine,
 }
 
 impl Published {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::Lru, "ref-lru"),
         (Self::Fifo, "ref-fifo"),
         (Self::Lfu, "ref-lfu"),
         (Self::Arc, "ref-arc"),
         (Self::Lirs, "ref-lirs"),
         (Self::TwoQueue, "ref-2q"),
+        (Self::Gdsf, "ref-gdsf"),
+        (Self::AdaptSize, "ref-adaptsize"),
+        (Self::Caffeine, "ref-caffeine"),
     ];
 
     /// The policy of that name, which includes `ref-`; case does not matter.
@@ -72,7 +87,7 @@ impl Published {
 
     /// Whether the policy is defined for entries of these weights.
     pub(crate) fn supports(self, weights: Weights) -> bool {
-        weights == Weights::Entries || matches!(self, Self::Lru | Self::Fifo | Self::Lfu)
+        weights == Weights::Entries || !matches!(self, Self::Arc | Self::Lirs | Self::TwoQueue)
     }
 
     /// A cache of `capacity` for the keys of `trace`.
@@ -87,6 +102,9 @@ impl Published {
             Self::Arc => Box::new(Arc::new(keys, entries)),
             Self::Lirs => Box::new(Lirs::new(keys, entries)),
             Self::TwoQueue => Box::new(TwoQueue::new(keys, entries)),
+            Self::Gdsf => Box::new(Gdsf::new(keys, capacity)),
+            Self::AdaptSize => Box::new(AdaptSize::new(keys, capacity)),
+            Self::Caffeine => Box::new(Caffeine::new(keys, capacity)),
         }
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Measurement {
     pub(crate) partitions: usize,
     pub(crate) requests: u64,
     pub(crate) hits: u64,
+    /// The bytes of the requests that hit, divided by those of all requests, if entries weigh their sizes.
+    pub(crate) byte_hit_ratio: Option<f64>,
     pub(crate) evictions: u64,
     pub(crate) rejections: u64,
     /// From the start of the first thread to the end of the last.
@@ -131,19 +133,24 @@ pub(crate) fn replay(
     cache.run_pending();
 
     let mut latency_ns = empty_histogram();
-    let mut hits = 0;
-    let mut rejections = 0;
+    let (mut hits, mut hit_bytes, mut rejections) = (0, 0, 0);
     for stats in &workers {
         hits += stats.hits;
+        hit_bytes += stats.hit_bytes;
         rejections += stats.rejections;
         latency_ns.add(&stats.latency_ns).expect("all histograms have the same bounds");
     }
+    let bytes = run.sizes_bytes.map(|sizes| {
+        let pass: u64 = sizes.iter().map(|&size_bytes| u64::from(size_bytes)).sum();
+        pass * u64::from(options.passes)
+    });
     Ok(Measurement {
         policy: cache.policy_name().to_owned(),
         capacity,
         partitions: cache.partitions(),
         requests: run.total_requests,
         hits,
+        byte_hit_ratio: bytes.map(|bytes| hit_bytes as f64 / bytes.max(1) as f64),
         evictions: cache.stats().evictions,
         rejections,
         elapsed,
@@ -180,6 +187,7 @@ impl Clock for TraceClock {
 /// What one thread counted and timed.
 struct WorkerStats {
     hits: u64,
+    hit_bytes: u64,
     rejections: u64,
     latency_ns: Histogram<u64>,
     started: Instant,
@@ -227,6 +235,7 @@ impl Run<'_> {
                         let started = Instant::now();
                         let mut stats = WorkerStats {
                             hits: 0,
+                            hit_bytes: 0,
                             rejections: 0,
                             latency_ns,
                             started,
@@ -289,11 +298,12 @@ impl Run<'_> {
         if let Some((lifetimes, clock)) = &self.lifetimes {
             clock.advance_to(lifetimes.time_ns(index, pass));
         }
+        let size_bytes = self.sizes_bytes.map_or(0, |sizes| sizes[index]);
         if cache.get(&id).is_some() {
             stats.hits += 1;
+            stats.hit_bytes += u64::from(size_bytes);
             return;
         }
-        let size_bytes = self.sizes_bytes.map_or(0, |sizes| sizes[index]);
         let ttl_ns = self.lifetimes.as_ref().and_then(|(lifetimes, _)| lifetimes.ttl_ns(index));
         let inserted = match ttl_ns {
             Some(ttl_ns) => cache.insert_with_ttl(id, size_bytes, Duration::from_nanos(ttl_ns)),
@@ -363,6 +373,12 @@ mod tests {
         // 20 bytes hold keys 0 and 1 until key 2 evicts both.
         assert_eq!(hits(&sized, "lru", 20, &options), 2);
         assert_eq!(hits(&sized, "lru", 31, &options), 4);
+        let twice = ReplayOptions { passes: 2, ..options };
+        let seen = replay(&sized, "lru", 31, &twice, &ProgressBar::hidden()).unwrap();
+        // In the second pass all hit.
+        assert_eq!(seen.byte_hit_ratio, Some((40.0 + 71.0) / 142.0));
+        let unweighed = replay(&sized, "lru", 31, &EXACT, &ProgressBar::hidden()).unwrap();
+        assert_eq!(unweighed.byte_hit_ratio, None);
     }
 
     #[test]

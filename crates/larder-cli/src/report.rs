@@ -7,6 +7,8 @@
 mod csv;
 // The results of `larder replay`.
 mod replay;
+// Tables of what `larder simulate` has found.
+mod measures;
 // The results of `larder simulate`.
 mod simulation;
 // A trace without its requests, and the results of `larder info`.
@@ -17,8 +19,7 @@ mod capacity;
 mod table;
 
 pub(crate) use self::csv::{Rows, csv};
+pub(crate) use self::measures::{Measure, measure_table, summary_table};
 pub(crate) use self::replay::{Replay, ReplayReport, TraceReplay, replay_table};
-pub(crate) use self::simulation::{
-    SimulateReport, Simulation, TraceSimulation, simulation_table, summary_table, waiting_table,
-};
+pub(crate) use self::simulation::{SimulateReport, Simulation, TraceSimulation};
 pub(crate) use self::trace_info::{TraceInfo, info_table};

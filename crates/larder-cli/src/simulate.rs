@@ -24,6 +24,7 @@ use larder::policy::{PolicyConfig, Simulator};
 use crate::capacity::Weights;
 use crate::costs::Costs;
 use crate::error::ReplayError;
+use crate::mix::mixed;
 use crate::reference::{OPTIMUM, Optimum, Published, ReferencePolicy, hits_at_most};
 use crate::trace::{Lifetimes, Trace};
 
@@ -265,16 +266,16 @@ impl Grid<'_> {
             .map_err(|source| ReplayError::Build { policy: policy.name().to_owned(), source })?;
         Ok(match &self.trace.lifetimes {
             None => self.run(|at, key, weight| {
-                cache.request_costing(hash(key, seed), weight, self.cost(at, key))
+                cache.request_costing(mixed(key, seed), weight, self.cost(at, key))
             }),
             Some(lifetimes) => {
                 let mut deadlines = Deadlines::new(lifetimes, self.trace.distinct_keys);
                 self.run(|at, key, weight| {
                     deadlines.due(at, |key| {
-                        cache.remove(hash(key, seed));
+                        cache.remove(mixed(key, seed));
                     });
                     let cost = self.cost(at, key);
-                    let is_hit = cache.request_costing(hash(key, seed), weight, cost);
+                    let is_hit = cache.request_costing(mixed(key, seed), weight, cost);
                     if !is_hit {
                         deadlines.set(at, key);
                     }
@@ -358,7 +359,7 @@ pub(crate) fn cost_of_all(trace: &Trace, costs: Costs, seed: u64) -> Duration {
 
 /// Random bits that decide what a miss of the key costs, apart from those that its hash has.
 fn cost_bits(key: u32, seed: u64) -> u64 {
-    hash(key, !seed)
+    mixed(key, !seed)
 }
 
 /// The deadlines of the entries of a simulated cache, by the time of the trace.
@@ -408,15 +409,6 @@ impl<'a> Deadlines<'a> {
     fn is_past(&self, at: usize, key: u32) -> bool {
         self.of[key as usize] <= self.lifetimes.time_ns(at, 0)
     }
-}
-
-/// A hash without collisions: the finalizer of SplitMix64, each step of which is invertible.
-#[inline]
-fn hash(key: u32, seed: u64) -> u64 {
-    let mut bits = u64::from(key) ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]
@@ -552,7 +544,7 @@ mod tests {
     #[test]
     fn unknown_policies_and_weights_are_refused_by_name() {
         let failure = SimPolicy::named("belady").unwrap_err().to_string();
-        assert!(failure.contains("`belady`") && failure.contains("ref-2q, opt"), "{failure}");
+        assert!(failure.contains("`belady`") && failure.contains("ref-caffeine, opt"), "{failure}");
         assert_eq!(SimPolicy::named("OPT").unwrap().name(), "opt");
         let arc = [SimPolicy::named("ref-arc").unwrap()];
         let options = SimulateOptions { weights: Weights::Bytes, ..OPTIONS };
@@ -582,12 +574,5 @@ mod tests {
         let (by_size, _) = run(Some(Costs::BySize), Weights::Bytes);
         assert!(by_size.iter().take(3).all(|cell| cell.waited > Some(Duration::ZERO)));
         assert_eq!(run(None, Weights::Entries).0[1].waited, None);
-    }
-
-    #[test]
-    fn hashes_differ_for_all_keys_and_by_seed() {
-        let hashes: std::collections::HashSet<u64> = (0..100_000).map(|key| hash(key, 1)).collect();
-        assert_eq!(hashes.len(), 100_000);
-        assert_ne!(hash(1, 1), hash(1, 2));
     }
 }

@@ -302,15 +302,15 @@ mod goldens {
     fn cost_aware() {
         assert_golden(&Policy::cost_aware(), [
             (60, 0xa37b0778128cb320),
-            (531, 0x7dc9f96235b2d3f6),
-            (1603, 0x41b899f194e0b430),
-            (1831, 0x8dccf2f8c052739a),
-            (3233, 0x664fb43c9e360665),
-            (1299, 0xbdaf5cc1663517e9),
+            (513, 0xc38733a9f28e6ed6),
+            (1737, 0x65baafdba2ef6e09),
+            (1824, 0xf9567b6fdab5555a),
+            (3215, 0x14d3fb9124eba024),
+            (1307, 0x44e2e66def3f0ab4),
             (2275, 0x7b0922dc8ddeca13),
-            (1850, 0x0c7a31060a2a9381),
+            (1796, 0x85e940eac27de95c),
             (4983, 0xbd8f38307ded1f69),
-            (5304, 0x0c8d98feb1b7f2fc),
+            (4568, 0x9d39244359071bd9),
         ]);
     }
 }

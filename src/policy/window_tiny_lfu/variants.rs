@@ -35,6 +35,11 @@ pub(super) const VARIANTS: [Variant; 6] = [
     Variant { direct: Direct::Always, protects_used: true, ..usual(70, 80) },
 ];
 
+/// Whether the window of that variant is all there is.
+pub(super) fn has_no_main(variant: usize) -> bool {
+    VARIANTS[variant].window_percent == 100
+}
+
 const fn usual(window_percent: u64, protected_percent: u64) -> Variant {
     Variant { window_percent, protected_percent, direct: Direct::Soon, protects_used: false }
 }

@@ -8,8 +8,9 @@ use crate::args::generate::{GeneratorArgs, PatternArg};
 use crate::args::output::ResultArgs;
 use crate::args::run::{MAX_THREADS, RunArgs};
 use crate::costs::Costs;
+use crate::error::ReplayError;
 use crate::generate::Pattern;
-use crate::simulate::SimulateOptions;
+use crate::simulate::{SimPolicy, SimulateOptions};
 
 /// The most seeds.
 const MAX_SEEDS: u16 = 1_000;
@@ -19,7 +20,7 @@ const MAX_SEEDS: u16 = 1_000;
 #[command(next_help_heading = "Simulation")]
 pub(crate) struct SimulateArgs {
     /// Policies, separated by commas: the library's, published ones (ref-lru, ref-fifo, ref-lfu,
-    /// ref-arc, ref-lirs, ref-2q) and opt, the bound of all [default: the library's, ref-arc and
+    /// ref-arc, ref-lirs, ref-2q, ref-gdsf, ref-adaptsize, ref-caffeine) and opt, the bound of all [default: the library's, ref-arc and
     /// ref-lirs without --weights size, and opt]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) policies: Vec<String>,
@@ -39,6 +40,10 @@ pub(crate) struct SimulateArgs {
         value_parser = value_parser!(u16).range(1..=i64::from(MAX_SEEDS))
     )]
     seeds: u16,
+    /// Simulated policies of which the better one is what the summary compares all policies with [default:
+    /// the best of the others]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    against: Vec<String>,
     /// How long the values of the keys take to load, from --seed; shows how long callers wait for misses with
     /// each policy. Of the policies, only cost_aware knows the costs
     #[arg(long, value_enum, value_name = "DISTRIBUTION")]
@@ -62,6 +67,16 @@ impl SimulateArgs {
             seeds: self.seeds,
             costs: self.costs,
         }
+    }
+
+    /// The names of the policies that the summary compares with.
+    pub(crate) fn against(&self, simulated: &[SimPolicy]) -> Result<Vec<String>, ReplayError> {
+        let known = |given: &String| {
+            let policy = simulated.iter().find(|policy| policy.name().eq_ignore_ascii_case(given));
+            let policy = policy.ok_or_else(|| ReplayError::NotSimulated { given: given.clone() });
+            policy.map(|policy| policy.name().to_owned())
+        };
+        self.against.iter().map(known).collect()
     }
 
     /// Names and patterns of the traces to generate.

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint, value_parser};
 
-use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions, TimeUnit};
+use crate::trace::{
+    Column, Correlation, CsvOptions, Format, Header, ReadOptions, Sizes, TimeUnit, Trace,
+};
 
 /// Traces and how to read them.
 #[derive(Debug, Args)]
@@ -52,6 +54,23 @@ pub(crate) struct TraceArgs {
         value_parser = value_parser!(u32).range(1..)
     )]
     max_requests: u32,
+    /// Make up sizes for traces that have none, also for generated ones; with several
+    /// distributions, separated by commas, a trace is taken once with each
+    #[arg(long, value_enum, value_name = "DISTRIBUTIONS", value_delimiter = ',')]
+    sizes: Vec<Sizes>,
+    /// How made-up sizes depend on popularity; with several, a trace is taken once with each
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        value_delimiter = ',',
+        default_value = "none",
+        requires = "sizes"
+    )]
+    size_correlation: Vec<Correlation>,
+    /// The seed of made-up sizes
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "sizes")]
+    size_seed: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +104,27 @@ impl ValueEnum for FormatArg {
 }
 
 impl TraceArgs {
+    /// Calls `show` with the trace, once for each combination of made-up sizes if it has none.
+    pub(crate) fn with_sizes<E>(
+        &self,
+        trace: Trace,
+        mut show: impl FnMut(&Trace) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if trace.sizes_bytes.is_some() || self.sizes.is_empty() {
+            return show(&trace);
+        }
+        let mut bare = trace;
+        for &sizes in &self.sizes {
+            for &correlation in &self.size_correlation {
+                let name = bare.name.clone();
+                bare.make_up_sizes(sizes, correlation, self.size_seed);
+                show(&bare)?;
+                (bare.name, bare.sizes_bytes) = (name, None);
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn read_options(&self) -> ReadOptions {
         ReadOptions {
             format: match self.format {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use crate::reference::occupancy::Occupancy;
 use crate::reference::policy::ReferencePolicy;
 
 /// Least recently used.
@@ -24,36 +25,6 @@ struct Ranked {
     held: Occupancy,
 }
 
-/// The keys in the cache, their weights and the capacity.
-struct Occupancy {
-    weight_of: Vec<Option<u32>>,
-    weight: u64,
-    capacity: u64,
-}
-
-impl Occupancy {
-    fn new(keys: usize, capacity: u64) -> Self {
-        Occupancy { weight_of: vec![None; keys], weight: 0, capacity }
-    }
-
-    fn contains(&self, key: u32) -> bool {
-        self.weight_of[key as usize].is_some()
-    }
-
-    fn is_full_for(&self, weight: u32) -> bool {
-        self.weight + u64::from(weight) > self.capacity
-    }
-
-    fn insert(&mut self, key: u32, weight: u32) {
-        self.weight_of[key as usize] = Some(weight);
-        self.weight += u64::from(weight);
-    }
-
-    fn remove(&mut self, key: u32) {
-        self.weight -= u64::from(self.weight_of[key as usize].take().unwrap_or(0));
-    }
-}
-
 impl Ranked {
     fn new(keys: usize, capacity: u64) -> Self {
         let held = Occupancy::new(keys, capacity);
@@ -74,7 +45,7 @@ impl Ranked {
             self.rank(key, uses(used));
             return true;
         }
-        if u64::from(weight) > self.held.capacity {
+        if self.held.is_too_small_for(weight) {
             return false;
         }
         while self.held.is_full_for(weight)
@@ -123,7 +94,7 @@ impl ReferencePolicy for Fifo {
         if self.held.contains(key) {
             return true;
         }
-        if u64::from(weight) > self.held.capacity {
+        if self.held.is_too_small_for(weight) {
             return false;
         }
         while self.held.is_full_for(weight)

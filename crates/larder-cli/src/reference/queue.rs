@@ -34,6 +34,19 @@ impl Links {
         queue.len += 1;
     }
 
+    /// Pushes a key at the back: it is the next to leave.
+    pub(super) fn push_oldest(&mut self, queue: &mut Queue, key: u32) {
+        self.older[key as usize] = NONE;
+        self.newer[key as usize] = queue.back;
+        if queue.back == NONE {
+            queue.front = key;
+        } else {
+            self.older[queue.back as usize] = key;
+        }
+        queue.back = key;
+        queue.len += 1;
+    }
+
     /// Removes `key` from `queue`, which must contain it.
     pub(super) fn remove(&mut self, queue: &mut Queue, key: u32) {
         let (newer, older) = (self.newer[key as usize], self.older[key as usize]);

@@ -30,6 +30,7 @@ impl Rows for ReplayReport {
         "requests",
         "hits",
         "hit_ratio",
+        "byte_hit_ratio",
         "evictions",
         "rejections",
         "elapsed_seconds",

@@ -42,6 +42,8 @@ pub(crate) struct Replay {
     pub(crate) requests: u64,
     pub(crate) hits: u64,
     pub(crate) hit_ratio: f64,
+    /// `null` if every entry weighs 1.
+    pub(crate) byte_hit_ratio: Option<f64>,
     pub(crate) evictions: u64,
     /// Inserted entries that were rejected because each was heavier than the whole cache may be.
     pub(crate) rejections: u64,
@@ -107,6 +109,7 @@ impl Replay {
             requests: measured.requests,
             hits: measured.hits,
             hit_ratio: measured.hit_ratio(),
+            byte_hit_ratio: measured.byte_hit_ratio,
             evictions: measured.evictions,
             rejections: measured.rejections,
             elapsed_seconds: measured.elapsed.as_secs_f64(),
@@ -123,8 +126,12 @@ impl Replay {
 pub(crate) fn replay_table(replays: &[Replay]) -> Table {
     let has_bytes = replays.iter().any(|replay| replay.capacity.is_in_bytes());
     let share = if has_bytes { "of footprint" } else { "of keys" };
-    let mut table =
-        table(&["policy", "capacity", share, "hit ratio", "Mops/s", "p50", "p99", "p99.9"]);
+    let mut header = vec!["policy", "capacity", share, "hit ratio"];
+    if has_bytes {
+        header.push("byte hit ratio");
+    }
+    header.extend(["Mops/s", "p50", "p99", "p99.9"]);
+    let mut table = table(&header);
     for replay in replays {
         let best = replays
             .iter()
@@ -133,16 +140,23 @@ pub(crate) fn replay_table(replays: &[Replay]) -> Table {
             .max();
         // A mark or a blank, so that the digits stay aligned.
         let mark = if best == Some(replay.hits) { '*' } else { ' ' };
-        table.add_row([
+        let mut row = vec![
             replay.policy.clone(),
             replay.capacity.human(),
             format!("{:.1} %", 100.0 * replay.capacity.capacity_share),
             format!("{:.2} % {mark}", 100.0 * replay.hit_ratio),
+        ];
+        if has_bytes {
+            let ratio = replay.byte_hit_ratio.map(|ratio| format!("{:.2} %", 100.0 * ratio));
+            row.push(ratio.unwrap_or_default());
+        }
+        row.extend([
             format!("{:.2}", replay.ops_per_second / 1e6),
             duration(replay.p50_ns),
             duration(replay.p99_ns),
             duration(replay.p999_ns),
         ]);
+        table.add_row(row);
     }
     align_numbers(table)
 }
@@ -159,6 +173,7 @@ mod tests {
             requests: 1000,
             hits,
             hit_ratio: hits as f64 / 1000.0,
+            byte_hit_ratio: None,
             evictions: 3,
             rejections: 0,
             elapsed_seconds: 0.5,

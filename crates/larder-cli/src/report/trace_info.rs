@@ -8,7 +8,7 @@ use crate::report::table::{align_numbers, table};
 use crate::trace::{Format, TimeSpan, Trace, TtlSummary};
 
 /// A trace without its requests; also an element of the document of `larder info --json`.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct TraceInfo {
     pub(crate) name: String,
     pub(crate) format: Format,

@@ -86,6 +86,55 @@ fn generated_traces_are_simulated_shown_and_drawn() {
 }
 
 #[test]
+fn sizes_are_made_up_for_all_traces_and_compared_by_bytes() {
+    let (_folder, trace) = file("keys.txt", "a\nb\na\nc\n".repeat(200));
+    let sizes =
+        ["--sizes", "web,values", "--size-correlation", "none,negative", "--weights", "size"];
+    let asked = [
+        "--policies",
+        "lru,ref-lru,ref-caffeine,ref-gdsf,ref-adaptsize",
+        "--capacities",
+        "50%,90%",
+    ];
+    let generated = ["--generate", "zipf", "--requests", "3000", "--keys", "300", "--seeds", "2"];
+    let all = [&["simulate", &trace], &sizes[..], &asked, &generated].concat();
+    let document = json(&[&all[..], &["--json"]].concat());
+    let traces = document["traces"].as_array().unwrap();
+    let names: Vec<&str> = traces.iter().map(|of| of["name"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 8);
+    assert!(names[0].ends_with("keys.txt, web sizes"), "{names:?}");
+    assert_eq!(names[7], "zipf (seed 1), values sizes, popular keys smaller");
+    for of in traces {
+        assert!(of["footprint_bytes"].as_u64() > Some(0));
+        for cells in of["simulations"].as_array().unwrap().chunks(5) {
+            // The library's LRU and the reference agree to the byte.
+            assert_eq!(cells[0]["byte_hit_ratio"], cells[1]["byte_hit_ratio"]);
+            assert!(cells.iter().all(|cell| cell["byte_hit_ratio"].as_f64() < Some(1.0)));
+        }
+    }
+    let text = stdout(&larder(&[&all[..], &["--against", "REF-LRU,ref-caffeine"]].concat()));
+    for part in ["bytes", "lead over ref-lru, ref-caffeine", "the seeds 1 to 2"] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    let replayed =
+        stdout(&larder(&[&["replay", &trace], &sizes[..], &["--policies", "lru"]].concat()));
+    assert!(replayed.contains("byte hit ratio"), "{replayed}");
+}
+
+#[test]
+fn a_trace_of_twitters_clusters_is_read_with_its_sizes() {
+    let lines = "0,yDqF,17,150,1,get,0\n1,qpaf,17,2000,1,get,30\n2,yDqF,17,150,2,get,0\n";
+    let (_folder, trace) = file("cluster052.csv", lines);
+    let columns = ["--no-header", "--key-column", "2", "--size-column", "4"];
+    let times = ["--time-column", "1"];
+    let asked = ["--weights", "size", "--policies", "lru", "--capacities", "3000", "--json"];
+    let document = json(&[&["simulate", &trace], &columns[..], &times, &asked].concat());
+    let cell = &document["traces"][0]["simulations"][0];
+    assert_eq!(document["traces"][0]["footprint_bytes"], 2150);
+    assert_eq!((&cell["hits"], &cell["requests"]), (&1.into(), &3.into()));
+}
+
+#[test]
 fn a_simulation_refuses_invalid_requests() {
     let (_folder, trace) = file("a.txt", "x\ny\nx\n");
     let (_other, bad) = file("bad.lirs", "1\nx\n");
@@ -94,6 +143,11 @@ fn a_simulation_refuses_invalid_requests() {
         (&["simulate", &trace, "--capacities", "0"], "--capacities"),
         (&["simulate", &trace, "--threads", "0"], "--threads"),
         (&["simulate", &trace, "--weights", "size"], "needs sizes"),
+        (&["simulate", &trace, "--size-correlation", "none"], "--sizes"),
+        (
+            &["simulate", &trace, "--policies", "lru", "--against", "opt"],
+            "opt, which is not simulated",
+        ),
         (&["simulate", &bad], "bad.lirs:2"),
         (&["simulate", "--generate", "loop", "--requests", "0"], "holds no request"),
         (&["simulate", "--generate", "loop", "--max-requests", "9"], "more than 9 requests"),
