@@ -95,8 +95,8 @@
 //! | the first hit on each of 10^7 entries, which marks it, against papaya's | 1.27 times as long | `growth --first-hits` |
 //! | a loop of `get` over 64 uniform keys among 10^7, against `get_many` | 4.2 to 4.8 times as long | `bulk` |
 //!
-//! Each is a binary of `larder-benches`, whose README explains it, or the program `larder`. The speeds in this table were measured
-//! on other machines than those in the first.
+//! Each is a binary of `larder-benches`, whose README explains it, or the program `larder`. The speeds in this
+//! table were measured on other machines than those in the first.
 //!
 //! [c-design]: https://github.com/ben-manes/caffeine/wiki/Design
 //! [c-efficiency]: https://github.com/ben-manes/caffeine/wiki/Efficiency
