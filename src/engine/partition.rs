@@ -24,7 +24,9 @@ use crate::base::node_id::NodeId;
 use crate::base::panics::Payload;
 use crate::base::prefetch::prefetch_for_write;
 use crate::base::stats::Stats;
-use crate::base::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
+#[cfg(all(unix, not(larder_loom)))]
+use crate::base::sync;
+use crate::base::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::buffer::read_buffer::ReadBuffer;
 use crate::buffer::write_buffer::{Event, SHARE, WriteBuffer};
 use crate::engine::Engine;
