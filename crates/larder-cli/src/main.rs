@@ -33,6 +33,8 @@ mod capacity;
 mod snapshot;
 // Synthetic traces and how they are written.
 mod generate;
+// Sizes for traces that have none.
+mod sizes;
 // The errors of all stages above traces, and exit codes.
 mod error;
 // Traces: files in several formats, and requests in memory.

@@ -17,8 +17,6 @@ mod oracle_general;
 mod columns;
 // Keys of any length as 128 bits.
 mod digest;
-// Sizes for traces that have none.
-mod sizes;
 // Whole numbers as tools write them.
 mod number;
 // Times and times to live.
@@ -45,7 +43,6 @@ pub(crate) use crate::trace::csv::{Column, CsvOptions, Header};
 pub(crate) use crate::trace::format::Format;
 pub(crate) use crate::trace::input::Input;
 pub(crate) use crate::trace::lifetime::{Lifetimes, TimeSpan, TimeUnit, TtlSummary};
-pub(crate) use crate::trace::sizes::{Correlation, Sizes};
 pub(crate) use crate::trace::warning::Warning;
 
 /// How to read a trace.

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint, value_parser};
 
-use crate::trace::{
-    Column, Correlation, CsvOptions, Format, Header, ReadOptions, Sizes, TimeUnit, Trace,
-};
+use crate::sizes::{Correlation, Sizes};
+use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions, TimeUnit, Trace};
 
 /// Traces and how to read them.
 #[derive(Debug, Args)]
