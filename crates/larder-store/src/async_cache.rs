@@ -340,6 +340,7 @@ where
         if let Some(behind) = self.handles.shared.tier.queue() {
             let entries = behind.queue.ack_all().done().await.given_up;
             if entries > 0 {
+                self.handles.shared.tier.forget_dead_letters();
                 return Err(FlushError::GaveUp { entries });
             }
         }

@@ -392,6 +392,7 @@ where
             let outcome = ack.wait(self.handles.end(patience));
             let outcome = outcome.map_err(|entries| FlushError::Unwritten { entries })?;
             if outcome.given_up > 0 {
+                self.handles.shared.tier.forget_dead_letters();
                 return Err(FlushError::GaveUp { entries: outcome.given_up });
             }
         }
@@ -495,6 +496,7 @@ where
             self.shared.tier.report(&letters);
             let outcome = outcome.map_err(|entries| FlushError::Unwritten { entries })?;
             if outcome.given_up > 0 {
+                self.shared.tier.forget_dead_letters();
                 return Err(FlushError::GaveUp { entries: outcome.given_up });
             }
         }

@@ -225,6 +225,12 @@ where
         Err(error)
     }
 
+    /// Forgets the keys of writes that were given up, for a call that says so. The writer forgets them too, but perhaps
+    /// after this call has returned.
+    pub(crate) fn forget_dead_letters(&self) {
+        self.dead_letters().iter().for_each(|letter| forget(&self.cache, &*letter.key));
+    }
+
     /// Forgets the keys of writes that were given up, and reports them.
     pub(crate) fn report(&self, letters: &[DeadLetter<K, V, E>]) {
         let Some(behind) = self.queue() else { return };
