@@ -8,7 +8,8 @@ use redis::aio::MultiplexedConnection;
 use redis::caching::CacheConfig;
 use redis::{AsyncCommands, AsyncConnectionConfig, ProtocolVersion};
 
-use crate::{Failure, KEYS, RACES};
+use crate::own_servers::Failure;
+use crate::{KEYS, RACES};
 
 /// The length of a value.
 const BYTES: usize = 200;

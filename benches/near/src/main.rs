@@ -15,16 +15,20 @@
 #![forbid(unsafe_code)]
 
 mod clients;
-mod server;
+#[path = "../../../crates/larder-near/examples/own_servers/mod.rs"]
+#[allow(dead_code, reason = "other programs use the rest")]
+mod own_servers;
+#[path = "../../../crates/larder-near/examples/zipf/mod.rs"]
+mod zipf;
 
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clients::{Reader, Writer};
-use server::{OwnServer, ServerCounts};
+use own_servers::{Failure, OwnServer, ServerCounts};
+use zipf::Ranks;
 
 const KEYS: usize = 10_000;
 const TASKS: usize = 8;
@@ -34,8 +38,6 @@ const RACES: usize = 2_000;
 /// After this, what the server has pushed has arrived.
 const PAUSE: Duration = Duration::from_secs(1);
 
-type Failure = Box<dyn Error + Send + Sync>;
-
 fn main() -> Result<(), Failure> {
     let calls = std::env::args().nth(1).map_or(Ok(CALLS), |calls| calls.parse())?;
     let runtime =
@@ -44,7 +46,7 @@ fn main() -> Result<(), Failure> {
         "client                 calls/s  commands/s  stale reads  oldest, ms  stale after a pause  raced keys stale"
     );
     for name in ["larder-near", "redis, cache-aio", "fred, no cache"] {
-        let server = OwnServer::start()?;
+        let server = OwnServer::start(None)?.ok_or("there is no redis-server")?;
         println!("{name:<20} {}", runtime.block_on(measure(name, &server, calls))?);
     }
     println!(
@@ -55,14 +57,14 @@ fn main() -> Result<(), Failure> {
 }
 
 async fn measure(name: &str, server: &OwnServer, calls: u64) -> Result<String, Failure> {
-    let reader = Reader::connect(name, server.address()).await?;
-    let writer = Writer::connect(name, server.address()).await?;
+    let reader = Reader::connect(name, &server.address()).await?;
+    let writer = Writer::connect(name, &server.address()).await?;
     let history = Arc::new(History::new());
     for key in 0..KEYS {
         history.write(&writer, key).await?;
     }
-    let ranks = Arc::new(Ranks::new());
-    let counts = ServerCounts::read(server.address())?;
+    let ranks = Arc::new(Ranks::new(KEYS, EXPONENT));
+    let counts = ServerCounts::read(&server.address())?;
     let began = Instant::now();
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| {
@@ -78,7 +80,7 @@ async fn measure(name: &str, server: &OwnServer, calls: u64) -> Result<String, F
         oldest = oldest.max(seen.oldest);
     }
     let seconds = began.elapsed().as_secs_f64();
-    let commands = ServerCounts::read(server.address())?.commands - counts.commands;
+    let commands = ServerCounts::read(&server.address())?.commands - counts.commands;
     tokio::time::sleep(PAUSE).await;
     let left = history.count_stale(&reader, 0..KEYS).await?;
     let raced = race(&reader, &writer, &history).await?;
@@ -201,26 +203,5 @@ impl History {
             stale += usize::from(self.read(reader, key).await?.is_some());
         }
         Ok(stale)
-    }
-}
-
-/// The sums of the probabilities of the keys.
-struct Ranks(Vec<f64>);
-
-impl Ranks {
-    fn new() -> Self {
-        let mut sum = 0.0;
-        let weights = (1..=KEYS).map(|rank| (rank as f64).powf(-EXPONENT));
-        let sums: Vec<f64> = weights
-            .map(|weight| {
-                sum += weight;
-                sum
-            })
-            .collect();
-        Self(sums.iter().map(|it| it / sum).collect())
-    }
-
-    fn of(&self, uniform: f64) -> usize {
-        self.0.partition_point(|sum| *sum < uniform).min(KEYS - 1)
     }
 }

@@ -5,14 +5,14 @@
 //! with `single`, one server. `fleet redis://host:port` uses the server that is named, and with several
 //! addresses the cluster to which they belong.
 
+#[allow(dead_code, reason = "other programs use the rest")]
 mod own_servers;
 
-use std::error::Error;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use larder_near::{BlockingNearCache, NearCache};
-use own_servers::{OwnCluster, OwnServer};
+use own_servers::{Failure, OwnCluster, OwnServer};
 
 const MEMBERS: u64 = 3;
 const KEYS: u64 = 1000;
@@ -22,7 +22,7 @@ const MAX_STALE: Duration = Duration::from_secs(1);
 /// When the value was written, by the clock that all processes of this machine share, in nanoseconds.
 type Written = u64;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [role, number, addresses @ ..] if role == "member" => member(addresses, number.parse()?),
@@ -38,13 +38,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn skip() -> Result<(), Box<dyn Error>> {
+fn skip() -> Result<(), Failure> {
     println!("SKIPPED: the fleet, for want of redis-server; name a server's address");
     Ok(())
 }
 
 /// Runs the members as processes of their own, and prints what they report.
-fn fleet(addresses: &[String]) -> Result<(), Box<dyn Error>> {
+fn fleet(addresses: &[String]) -> Result<(), Failure> {
     println!("member      reads  in memory     writes  refused  stale reads  oldest, ms  seconds");
     let program = std::env::current_exe()?;
     let members: Vec<Child> = (0..MEMBERS)
@@ -72,7 +72,7 @@ fn fleet(addresses: &[String]) -> Result<(), Box<dyn Error>> {
 }
 
 /// Reads and writes random keys, some far more often than others, and notes the reads that were stale.
-fn member(addresses: &[String], number: u64) -> Result<(), Box<dyn Error>> {
+fn member(addresses: &[String], number: u64) -> Result<(), Failure> {
     let builder = NearCache::builder();
     let builder = match addresses {
         [address] => builder.server(address),
@@ -128,6 +128,6 @@ fn member(addresses: &[String], number: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn now() -> Result<u64, Box<dyn Error>> {
+fn now() -> Result<u64, Failure> {
     Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?)
 }

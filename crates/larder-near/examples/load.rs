@@ -4,12 +4,16 @@
 //! `cargo run --release --package larder-near --example load [redis://host:port [calls of each process]]` uses the server
 //! that is named, whose keys it removes, or starts a `redis-server` of its own.
 
-use std::error::Error;
-use std::net::TcpListener;
+#[allow(dead_code, reason = "other programs use the rest")]
+mod own_servers;
+mod zipf;
+
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use larder_near::{BlockingNearCache, NearCache};
+use own_servers::{Failure, OwnServer, ServerCounts};
+use zipf::Ranks;
 
 const MEMBERS: u64 = 4;
 const KEYS: usize = 10_000;
@@ -17,8 +21,6 @@ const CALLS: u64 = 5_000;
 const EXPONENT: f64 = 0.99;
 /// The length of a value.
 const BYTES: usize = 200;
-
-type Failure = Box<dyn Error>;
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,11 +31,11 @@ fn main() -> Result<(), Failure> {
         [address] => fleet(address, CALLS),
         [address, calls] => fleet(address, calls.parse()?),
         _ => {
-            let Some(server) = OwnServer::start()? else {
+            let Some(server) = OwnServer::start(None)? else {
                 println!("SKIPPED: the load, for want of redis-server; name a server's address");
                 return Ok(());
             };
-            fleet(&server.address, CALLS)
+            fleet(&server.address(), CALLS)
         }
     }
 }
@@ -83,24 +85,6 @@ fn fleet(address: &str, calls: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the server has counted.
-struct ServerCounts {
-    commands: u64,
-    memory: u64,
-}
-
-impl ServerCounts {
-    fn read(address: &str) -> Result<Self, Failure> {
-        let mut connection = redis::Client::open(address)?.get_connection()?;
-        let info: String = redis::cmd("INFO").query(&mut connection)?;
-        let field = |name: &str| -> Result<u64, Failure> {
-            let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            Ok(line.ok_or("a number that INFO lacks")?.trim().parse()?)
-        };
-        Ok(Self { commands: field("total_commands_processed")?, memory: field("used_memory")? })
-    }
-}
-
 /// Reads and writes, and prints how many reads memory has answered, and how many keys were invalidated.
 fn member(address: &str, number: u64, is_near: bool, calls: u64) -> Result<(), Failure> {
     let mut builder = NearCache::builder()
@@ -114,12 +98,12 @@ fn member(address: &str, number: u64, is_near: bool, calls: u64) -> Result<(), F
         builder = builder.max_stale(Duration::ZERO);
     }
     let near: BlockingNearCache<u64, Vec<u8>> = builder.connect_blocking()?;
-    let ranks = Ranks::new();
+    let ranks = Ranks::new(KEYS, EXPONENT);
     let mut random = number + 1;
     for _ in 0..calls {
         random =
             random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let key = ranks.of((random >> 11) as f64 / (1_u64 << 53) as f64);
+        let key = ranks.of((random >> 11) as f64 / (1_u64 << 53) as f64) as u64;
         // Other bits than those of the key.
         if (random.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) % 100 < 5 {
             near.set(&key, vec![number as u8; BYTES])?;
@@ -130,60 +114,4 @@ fn member(address: &str, number: u64, is_near: bool, calls: u64) -> Result<(), F
     let stats = near.stats();
     println!("{} {}", stats.hits.unwrap_or(0), stats.invalidations);
     Ok(())
-}
-
-/// The sums of the probabilities of the keys.
-struct Ranks(Vec<f64>);
-
-impl Ranks {
-    fn new() -> Self {
-        let mut sum = 0.0;
-        let weights = (1..=KEYS).map(|rank| (rank as f64).powf(-EXPONENT));
-        let sums: Vec<f64> = weights
-            .map(|weight| {
-                sum += weight;
-                sum
-            })
-            .collect();
-        Self(sums.iter().map(|it| it / sum).collect())
-    }
-
-    fn of(&self, uniform: f64) -> u64 {
-        self.0.partition_point(|sum| *sum < uniform) as u64
-    }
-}
-
-/// A `redis-server` on loopback without files, which ends with its owner.
-struct OwnServer {
-    child: Child,
-    address: String,
-}
-
-impl OwnServer {
-    /// `None` if there is no such program.
-    fn start() -> Result<Option<Self>, Failure> {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let started = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .stdout(Stdio::null())
-            .spawn();
-        let Ok(child) = started else { return Ok(None) };
-        let server = Self { child, address: format!("redis://127.0.0.1:{port}") };
-        // It is ready when it can be connected to.
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if Instant::now() > deadline {
-                return Err("redis-server does not start".into());
-            }
-            std::thread::yield_now();
-        }
-        Ok(Some(server))
-    }
-}
-
-impl Drop for OwnServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

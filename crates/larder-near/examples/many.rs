@@ -7,19 +7,19 @@
 //!
 //! `cargo run --release --package larder-near --example many` starts a cluster of three `redis-server`s of its own.
 
+#[allow(dead_code, reason = "other programs use the rest")]
 mod own_servers;
 
-use std::error::Error;
 use std::time::{Duration, Instant};
 
 use larder_near::NearCache;
-use own_servers::OwnCluster;
+use own_servers::{Failure, OwnCluster};
 use redis::aio::MultiplexedConnection;
 
 const KEYS: u64 = 1000;
 const TURNS: usize = 200;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Failure> {
     let Some(cluster) = OwnCluster::start()? else {
         println!("SKIPPED: many keys over a cluster, for want of redis-server");
         return Ok(());
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     runtime.block_on(measure(&cluster.addresses()))
 }
 
-async fn measure(addresses: &[String]) -> Result<(), Box<dyn Error>> {
+async fn measure(addresses: &[String]) -> Result<(), Failure> {
     let near: NearCache<u64, u64> = NearCache::builder()
         .cluster(addresses)
         .prefix("many:")
@@ -78,50 +78,52 @@ async fn measure(addresses: &[String]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A program by hand: a connection to each server, and the slots of each.
+/// A program by hand: a connection to each server. It knows which server has which key, and so has not even to compute
+/// the slots.
 struct ByHand {
-    servers: Vec<(MultiplexedConnection, u16, u16)>,
+    servers: Vec<MultiplexedConnection>,
+    /// The place of the server that has the key of that number.
+    places: Vec<usize>,
     /// Whether it asks for the times to live too.
     has_times: bool,
 }
 
 impl ByHand {
-    async fn new(
-        addresses: &[String],
-        has_times: bool,
-        is_tracked: bool,
-    ) -> Result<Self, Box<dyn Error>> {
+    async fn new(addresses: &[String], has_times: bool, is_tracked: bool) -> Result<Self, Failure> {
         let mut servers = Vec::new();
-        for (number, address) in addresses.iter().enumerate() {
+        for address in addresses {
             let client = redis::Client::open(format!("{address}/?protocol=resp3"))?;
-            let (first, last) = (16_384 * number / 3, 16_384 * (number + 1) / 3 - 1);
             let mut connection = client.get_multiplexed_async_connection().await?;
             if is_tracked {
                 let mut tracking = redis::cmd("CLIENT");
                 tracking.arg("TRACKING").arg("ON");
                 let () = tracking.query_async(&mut connection).await?;
             }
-            servers.push((connection, u16::try_from(first)?, u16::try_from(last)?));
+            servers.push(connection);
         }
-        Ok(Self { servers, has_times })
+        let mut slots = redis::pipe();
+        (0..KEYS)
+            .for_each(|key| _ = slots.cmd("CLUSTER").arg("KEYSLOT").arg(format!("many:{key}")));
+        let slots: Vec<usize> = slots.query_async(&mut servers[0]).await?;
+        // The cluster has three masters with equal parts.
+        let places =
+            slots.iter().map(|slot| (0..3).filter(|at| *slot >= 16_384 * at / 3).count() - 1);
+        Ok(Self { places: places.collect(), servers, has_times })
     }
 
     /// Returns how many values there are.
-    async fn get(&self, keys: &[u64]) -> Result<usize, Box<dyn Error>> {
+    async fn get(&self, keys: &[u64]) -> Result<usize, Failure> {
         let mut pipelines: Vec<redis::Pipeline> =
             self.servers.iter().map(|_| redis::pipe()).collect();
         for key in keys {
             let name = format!("many:{key}");
-            let slot = slot(name.as_bytes());
-            let is_its = |(_, first, last): &(_, u16, u16)| (first..=last).contains(&&slot);
-            if let Some(at) = self.servers.iter().position(is_its) {
-                pipelines[at].cmd("GET").arg(&name);
-                if self.has_times {
-                    pipelines[at].cmd("PTTL").arg(&name);
-                }
+            let pipeline = &mut pipelines[self.places[*key as usize]];
+            pipeline.cmd("GET").arg(&name);
+            if self.has_times {
+                pipeline.cmd("PTTL").arg(&name);
             }
         }
-        let sent = self.servers.iter().zip(pipelines).map(|((connection, ..), pipeline)| {
+        let sent = self.servers.iter().zip(pipelines).map(|(connection, pipeline)| {
             let mut connection = connection.clone();
             let has_times = self.has_times;
             tokio::spawn(async move {
@@ -139,28 +141,4 @@ impl ByHand {
         }
         Ok(found)
     }
-}
-
-const CRC16: [u16; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut crc = (byte as u16) << 8;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
-            bit += 1;
-        }
-        table[byte] = crc;
-        byte += 1;
-    }
-    table
-};
-
-/// The slot of a name without braces.
-fn slot(name: &[u8]) -> u16 {
-    let crc = name
-        .iter()
-        .fold(0_u16, |crc, byte| (crc << 8) ^ CRC16[usize::from((crc >> 8) ^ u16::from(*byte))]);
-    crc % 16_384
 }

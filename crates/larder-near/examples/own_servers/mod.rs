@@ -5,6 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
 /// Longer than servers need to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -16,7 +18,7 @@ pub(crate) struct OwnServer {
 
 impl OwnServer {
     /// `None` if there is no such program. The file names its nodes if it is to be one of a cluster.
-    pub(crate) fn start(cluster_file: Option<&str>) -> Result<Option<Self>, Box<dyn Error>> {
+    pub(crate) fn start(cluster_file: Option<&str>) -> Result<Option<Self>, Failure> {
         // The port of a cluster's own connections is higher by 10,000.
         let port = loop {
             let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
@@ -63,7 +65,7 @@ pub(crate) struct OwnCluster {
 
 impl OwnCluster {
     /// `None` if there is no `redis-server`.
-    pub(crate) fn start() -> Result<Option<Self>, Box<dyn Error>> {
+    pub(crate) fn start() -> Result<Option<Self>, Failure> {
         let mut cluster = Self { servers: Vec::new(), files: Vec::new() };
         for number in 0..3 {
             let file = format!("larder-near-{}-{number}.conf", std::process::id());
@@ -112,5 +114,24 @@ impl Drop for OwnCluster {
         for file in &self.files {
             let _ = std::fs::remove_file(std::env::temp_dir().join(file));
         }
+    }
+}
+
+/// What a server has counted.
+pub(crate) struct ServerCounts {
+    pub(crate) commands: u64,
+    /// In bytes.
+    pub(crate) memory: u64,
+}
+
+impl ServerCounts {
+    pub(crate) fn read(address: &str) -> Result<Self, Failure> {
+        let mut connection = redis::Client::open(address)?.get_connection()?;
+        let info: String = redis::cmd("INFO").query(&mut connection)?;
+        let field = |name: &str| -> Result<u64, Failure> {
+            let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            Ok(line.ok_or("a number that INFO lacks")?.trim().parse()?)
+        };
+        Ok(Self { commands: field("total_commands_processed")?, memory: field("used_memory")? })
     }
 }
