@@ -413,8 +413,11 @@ where
             // The first instance speaks for all.
             let accesses = *accesses.get_or_insert_with(|| policy.accesses());
             weighs_costs |= policy.weighs_costs();
-            let evictor = Evictor::new(policy, accesses, limits).with_timers(self.time.timers());
-            evictors.push(evictor.with_quotas(quotas.as_ref()));
+            let evictor = Evictor::new(policy, accesses, limits)
+                .with_timers(self.time.timers())
+                .with_weigher(self.weigher.is_some())
+                .with_quotas(quotas.as_ref());
+            evictors.push(evictor);
         }
         let attendance = Attendance::new();
         let shadow = self.shadow.as_ref().map(|config| {

@@ -160,11 +160,11 @@ pub(crate) struct Engine<K, V> {
     /// If the cache has namespaces.
     pub(crate) quotas: Option<Arc<Quotas>>,
     mode: Maintenance,
-    /// Whether runs of maintenance have nothing to care for but the order of entries, as far as that
-    /// depends on the settings.
+    /// Whether plain and direct runs can apply events, as far as that depends on the settings (`evict::plain`).
+    takes_direct_runs: bool,
+    /// The same, and there is no listener.
     is_plain: bool,
-    /// The same, apart from a listener.
-    is_plain_but_for_listener: bool,
+    has_weigher: bool,
     accesses: Accesses,
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     record_hits_below: u8,
@@ -280,13 +280,9 @@ impl<K, V> Engine<K, V> {
             .zip(evictors)
             .map(|(index, evictor)| Partition::new(index, evictor, partition_config, channel()))
             .collect();
-        let is_plain_but_for_listener = !has_weigher
-            && quotas.is_none()
-            && !histograms.ages
-            && atomic.is_none()
-            && history.is_none()
-            && shadow.is_none();
-        let is_plain = is_plain_but_for_listener && listening.is_none();
+        let takes_direct_runs =
+            quotas.is_none() && !histograms.ages && atomic.is_none() && shadow.is_none();
+        let is_plain = takes_direct_runs && listening.is_none();
         Self {
             table: Table::new(capacity),
             partition_bits: partitions.len().trailing_zeros(),
@@ -294,7 +290,8 @@ impl<K, V> Engine<K, V> {
             quotas,
             mode,
             is_plain,
-            is_plain_but_for_listener,
+            takes_direct_runs,
+            has_weigher,
             accesses,
             record_hits_below: match accesses {
                 Accesses::None => 0,
@@ -350,7 +347,10 @@ impl<K, V> Engine<K, V> {
 
     /// Whether insertions without options need neither weights, lifetimes, explanations nor shadow caches.
     pub(crate) fn takes_plain_insertions(&self) -> bool {
-        self.is_plain && !self.timing.applies_to_all()
+        self.is_plain
+            && !self.has_weigher
+            && self.history.is_none()
+            && !self.timing.applies_to_all()
     }
 
     /// Prefetches what a report about `hash` will write.

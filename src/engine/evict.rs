@@ -33,6 +33,8 @@ mod ahead;
 mod loans;
 // The events of most caches.
 mod plain;
+// What they take out of the table.
+mod plain_run;
 // The entries by node id.
 mod node_map;
 // Entries in the order of the policy, and demoted ones.
@@ -47,7 +49,7 @@ mod victims;
 pub(crate) use accesses::AccessBatch;
 pub(crate) use loans::Loans;
 use node_map::NodeMap;
-pub(crate) use plain::{Leaving, Left, NotifyAt, PlainRun};
+pub(crate) use plain_run::{Attended, Attending, Leaving, Left, NotifyAt, PlainRun, Weights};
 use quotas::PartitionQuotas;
 pub(crate) use ranking::Rank;
 #[cfg(feature = "snapshot")]
@@ -71,14 +73,14 @@ pub(crate) struct Evictor {
     spared: Option<(NodeId, KeyHash)>,
     /// The value at which the entries' counters saturate; 0 if the policy asks for no counters.
     counter_max: u8,
+    /// Whether entries may weigh other than one, or their weight was ever limited.
+    is_weighed: bool,
     /// Whether the policy may use the entries' scratch words.
     owns_scratch: bool,
     /// The keys whose first marks the policy wants to see.
     sample: Sample,
     room: Room,
-    /// The number of panics and wrong answers of the policy.
-    faults: u64,
-    payloads: Vec<Payload>,
+    faults: Faults,
     /// Where the search for a victim continues when the policy names none.
     fallback: usize,
     /// The nodes that are evicted before the policy is asked, and nodes of demoted entries that have left
@@ -86,6 +88,22 @@ pub(crate) struct Evictor {
     demoted: VecDeque<NodeId>,
     /// If the cache has namespaces.
     quotas: Option<Box<PartitionQuotas>>,
+}
+
+/// The panics and wrong answers of a policy.
+#[derive(Default)]
+struct Faults {
+    count: u64,
+    /// What it has panicked with. They are users' values, so none is dropped under the lock.
+    payloads: Vec<Payload>,
+}
+
+impl Faults {
+    #[cold]
+    fn note_panic(&mut self, payload: Payload) {
+        self.count += 1;
+        self.payloads.push(payload);
+    }
 }
 
 impl Evictor {
@@ -107,11 +125,11 @@ impl Evictor {
             reserved: 0,
             spared: None,
             counter_max,
+            is_weighed: limits.weight != u64::MAX,
             owns_scratch: accesses != Accesses::Order,
             sample,
             room,
-            faults: 0,
-            payloads: Vec::new(),
+            faults: Faults::default(),
             fallback: 0,
             demoted: VecDeque::new(),
             quotas: None,
@@ -122,6 +140,17 @@ impl Evictor {
     pub(crate) fn with_timers(mut self, timers: Timers) -> Self {
         self.nodes.timers = timers;
         self
+    }
+
+    /// With a weigher, entries may weigh other than one.
+    pub(crate) fn with_weigher(mut self, has_weigher: bool) -> Self {
+        self.is_weighed |= has_weigher;
+        self
+    }
+
+    #[inline]
+    pub(crate) fn is_weighed(&self) -> bool {
+        self.is_weighed
     }
 
     #[inline]
@@ -151,7 +180,7 @@ impl Evictor {
     }
 
     pub(crate) fn faults(&self) -> u64 {
-        self.faults
+        self.faults.count
     }
 
     /// Whether the cache notes in an entry's scratch word that an access was recorded since the last run.
@@ -181,7 +210,6 @@ impl Evictor {
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.nodes.special == 0
-            && self.enforced.weight == u64::MAX
             && self.demoted.is_empty()
             && self.spared.is_none()
             && self.loan == 0
@@ -267,6 +295,7 @@ impl Evictor {
             entries: self.limits.entries.max(self.evictable_len()),
             weight: self.limits.weight.max(self.evictable_weight()),
         };
+        self.is_weighed |= self.enforced.weight != u64::MAX;
     }
 
     /// Links a new entry, whose metadata is `meta`.
@@ -403,26 +432,20 @@ impl Evictor {
         match catch(|| call(policy, nodes)) {
             Ok(answer) => Some(answer),
             Err(payload) => {
-                self.note_panic(payload);
+                self.faults.note_panic(payload);
                 None
             }
         }
     }
 
-    #[cold]
-    fn note_panic(&mut self, payload: Payload) {
-        self.faults += 1;
-        self.payloads.push(payload);
-    }
-
     /// Whether the policy has panicked since they were last taken.
     pub(crate) fn has_payloads(&self) -> bool {
-        !self.payloads.is_empty()
+        !self.faults.payloads.is_empty()
     }
 
     /// The payloads of the policy's panics, which have to be dropped without the lock.
     pub(crate) fn take_payloads(&mut self) -> Vec<Payload> {
-        std::mem::take(&mut self.payloads)
+        std::mem::take(&mut self.faults.payloads)
     }
 }
 

@@ -31,7 +31,7 @@ use crate::buffer::read_buffer::ReadBuffer;
 use crate::buffer::write_buffer::{Event, SHARE, WriteBuffer};
 use crate::engine::Engine;
 use crate::engine::counts::{Counts, add};
-use crate::engine::evict::{Evictor, Left, PlainRun};
+use crate::engine::evict::{Attended, Attending, Evictor, Left, PlainRun};
 use crate::engine::run::{Done, Run, RunListener, note_age};
 use crate::entry::{Deadline, EntryPtr};
 use crate::expiry::Timing;
@@ -134,6 +134,8 @@ pub(super) struct Core<K, V> {
     credit: u64,
     /// The count of retired entries from which on a direct run advances the epoch.
     paced_from: u64,
+    /// The weight that direct runs have retired since one of them last advanced it.
+    unpaced_weight: u64,
     /// The count of `Counts::freeing` in which batches are taken now.
     phase: usize,
     /// What the current run evicts, if a caller wants to see it.
@@ -228,6 +230,7 @@ impl<K, V> Partition<K, V> {
                 left: Vec::new(),
                 credit: 0,
                 paced_from: 0,
+                unpaced_weight: 0,
                 phase: 0,
                 victims: None,
             })),
@@ -332,15 +335,39 @@ impl<K, V> Partition<K, V> {
         let mut done = Done::default();
         let mut applied = 0;
         if is_plain {
-            let mut run = PlainRun::new(engine.table.untyped(), core.retired.list(), guard, None);
-            applied = core.evictor.apply_plain(events, &mut run);
-            let PlainRun { evictions, retirements, .. } = run;
-            done = Done::of_plain(evictions, retirements);
+            (applied, done) = match Self::attended(core, engine) {
+                None => Self::apply_plain(core, engine, events, guard, ()),
+                Some(attended) => Self::apply_plain(core, engine, events, guard, attended),
+            };
         }
         if !is_plain || applied < events.len() || core.evictor.is_above_limits() {
             self.run_full(core, engine, &events[applied..], (due_ns, atomic), guard, &mut done);
         }
         done
+    }
+
+    /// What a plain run has to attend to, if anything.
+    #[inline(always)]
+    fn attended<'e>(core: &Core<K, V>, engine: &'e Engine<K, V>) -> Option<Attended<'e>> {
+        let history = engine.history.as_deref();
+        let is_any = core.evictor.is_weighed() || history.is_some();
+        is_any.then(|| Attended { history, ..Attended::default() })
+    }
+
+    /// Applies events by a plain run. Returns how many, and what it has done.
+    fn apply_plain<'e>(
+        core: &mut Core<K, V>,
+        engine: &Engine<K, V>,
+        events: &[Option<Event>],
+        guard: &Guard,
+        more: impl Attending,
+    ) -> (usize, Done<'e>) {
+        let (table, retired) = (engine.table.untyped(), core.retired.list());
+        let mut run = PlainRun::new(table, retired, guard, more);
+        let applied = core.evictor.apply_plain(events, &mut run);
+        let PlainRun { evictions, retirements, .. } = run;
+        let weights = run.more.weights().copied();
+        (applied, Done::of_plain(evictions, retirements, weights))
     }
 
     /// The part of a run that a plain one does not do.
@@ -414,7 +441,7 @@ impl<K, V> Partition<K, V> {
         done: Done<'e>,
         unpushed: i32,
     ) -> AfterUnlock<'e, K, V> {
-        let Done { evictions, evicted_weight, retired, .. } = done;
+        let Done { evicted, retired, .. } = done;
         let Done { expirations, expired_weight, invalidations, leaving, removed, .. } = done;
         if leaving.is_some() {
             self.leaving.fetch_add(1, Ordering::Relaxed);
@@ -426,8 +453,8 @@ impl<K, V> Partition<K, V> {
 
         let counts = &self.counts;
         add(&counts.runs, 1);
-        add(&counts.removals.evictions, evictions);
-        add(&counts.removals.evicted_weight, evicted_weight);
+        add(&counts.removals.evictions, evicted.entries);
+        add(&counts.removals.evicted_weight, evicted.weight);
         add(&counts.removals.expirations, expirations);
         add(&counts.removals.expired_weight, expired_weight);
         add(&counts.removals.invalidations, invalidations);
@@ -441,7 +468,7 @@ impl<K, V> Partition<K, V> {
         let is_counted = engine.mode == Maintenance::Background || self.channel.is_some();
         let live = match is_counted {
             true => {
-                let left = evictions + expirations + invalidations;
+                let left = evicted.entries + expirations + invalidations;
                 i64::from(unpushed) - i64::try_from(left).unwrap_or(i64::MAX)
             }
             false => linked as i64,

@@ -229,7 +229,7 @@ impl<K, V> Engine<K, V> {
     #[inline(never)]
     pub(super) fn follow_up(&self, end: u32, hash: KeyHash) {
         let partition = self.partition(hash);
-        if !self.is_plain_but_for_listener || !self.follow_directly(partition, end) {
+        if !self.takes_direct_runs || !self.follow_directly(partition, end) {
             match self.mode {
                 Maintenance::Background => self.note_waiting(partition, partition.writes.waiting()),
                 Maintenance::Inline => self.run_until(partition, end),

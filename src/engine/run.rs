@@ -7,7 +7,7 @@ use crate::base::hash::KeyHash;
 use crate::base::histogram::TimeHistogram;
 use crate::base::node_id::NodeId;
 use crate::buffer::write_buffer::{Event, Popped, SHARE, WriteBuffer};
-use crate::engine::evict::{Evictor, Left, NotifyAt};
+use crate::engine::evict::{Evictor, Left, NotifyAt, Weights};
 use crate::engine::history::{Absence, RemovalHistory};
 use crate::entry::{EntryMeta, EntryPtr, Grace};
 use crate::expiry::Timing;
@@ -58,19 +58,27 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) done: &'a mut Done<'e>,
 }
 
-/// What a run has retired.
+/// A number of entries, and what they weigh.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Retirements {
+pub(super) struct Amount {
     pub(super) entries: u64,
     pub(super) weight: u64,
+}
+
+impl Amount {
+    /// Adds an entry.
+    #[inline]
+    pub(super) fn add(&mut self, weight: u64) {
+        self.entries += 1;
+        self.weight += weight;
+    }
 }
 
 /// What a run has done.
 #[derive(Default)]
 pub(super) struct Done<'e> {
-    pub(super) retired: Retirements,
-    pub(super) evictions: u64,
-    pub(super) evicted_weight: u64,
+    pub(super) retired: Amount,
+    pub(super) evicted: Amount,
     pub(super) expirations: u64,
     pub(super) expired_weight: u64,
     pub(super) invalidations: u64,
@@ -82,12 +90,13 @@ pub(super) struct Done<'e> {
 }
 
 impl Done<'_> {
-    /// What a plain run has done, whose entries weigh one each.
-    pub(super) fn of_plain(evictions: u64, retirements: u64) -> Self {
+    /// What plain runs have done. Entries weigh one each if `weights` is `None`.
+    pub(super) fn of_plain(evictions: u64, retirements: u64, weights: Option<Weights>) -> Self {
+        let ones = Weights { evicted: evictions, retired: retirements };
+        let weights = weights.unwrap_or(ones);
         Self {
-            evictions,
-            evicted_weight: evictions,
-            retired: Retirements { entries: retirements, weight: retirements },
+            evicted: Amount { entries: evictions, weight: weights.evicted },
+            retired: Amount { entries: retirements, weight: weights.retired },
             ..Self::default()
         }
     }
@@ -424,8 +433,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             if cause == RemovalCause::Invalidated {
                 self.done.invalidations += 1;
             } else {
-                self.done.evictions += 1;
-                self.done.evicted_weight += u64::from(victim.meta().weight());
+                self.done.evicted.add(u64::from(victim.meta().weight()));
                 self.evictor.count_loss(victim);
                 if let Some(ages) = self.ages {
                     note_age(ages, self.timing, victim);

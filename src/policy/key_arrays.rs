@@ -44,7 +44,8 @@ impl Default for SharedKeyArrays {
 
 impl SharedKeyArrays {
     /// Publishes where the arrays are now.
-    #[inline]
+    // Or removals pay for a call.
+    #[inline(always)]
     pub(crate) fn publish(&self, arrays: &KeyArrays) {
         for ((start, bytes), array) in self.0.iter().zip(arrays.0) {
             if let Some(array) = array

@@ -1,6 +1,7 @@
 //! Which entry is evicted, and when: what each policy promises, and what bounds the cache.
 
 mod exact_order;
+mod direct_runs;
 mod default_policy;
 mod custom_policies;
 mod unevictable;

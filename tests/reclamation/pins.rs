@@ -250,6 +250,32 @@ fn garbage_without_any_pin_stays_bounded() {
     });
 }
 
+/// A few heavy entries are as much garbage as many light ones, though so few would not be freed soon.
+#[test]
+fn garbage_is_bounded_by_weight_too() {
+    let _alone = alone();
+    for mode in [Maintenance::Inline, Maintenance::Background] {
+        let most_living = || {
+            let ledger = Ledger::new();
+            let cache: Cache<u64, Counted> = Cache::builder()
+                .max_weight(64_000)
+                .weigher(|_, _| 1_000)
+                .partitions(1)
+                .maintenance(mode)
+                .build()
+                .unwrap();
+            let count = |key| {
+                cache.insert(key, ledger.make(key));
+                ledger.living()
+            };
+            (0..5_000).map(count).max()
+        };
+        // As above. Without regard to weight, some hundred entries would wait besides the 64 in the cache.
+        let is_bounded = (0..5).any(|_| most_living() < Some(128));
+        assert!(is_bounded, "as much waited as there is, each time; {mode:?}");
+    }
+}
+
 #[test]
 fn threads_come_and_go_by_the_thousand() {
     let _alone = alone();

@@ -48,7 +48,7 @@ impl Evictor {
             policy.also_examined(count.div_ceil(2), &mut |id, _| named.add(nodes.get(id)));
         });
         if let Err(payload) = outcome {
-            self.note_panic(payload);
+            self.faults.note_panic(payload);
         }
         for entry in named.entries[..victims].iter().flatten() {
             table.prefetch_bucket(entry.hash());

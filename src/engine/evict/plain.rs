@@ -1,21 +1,24 @@
-//! The events of most caches: no weights, tags, explanations, shadow caches or histograms.
+//! The events of most caches: no tags, shadow caches, namespaces or histograms, and no atomic listener.
 //!
 //! It implements the table at the head of `engine`, as `run` does, for entries that have nothing but their
-//! place in the order of eviction and perhaps a deadline, and while no timer is due. It knows the type of
-//! the policy, so each call is direct, and no type of keys and values, so it is compiled once. If there is
-//! a listener, it leaves a list of the entries that have left, of which the caller makes notifications.
+//! place in the order of eviction, their weight and perhaps a deadline, and while no timer is due. It knows the
+//! type of the policy, so each call is direct, and no type of keys and values, so it is compiled once: for
+//! entries that weigh one each, and for weights. If there is a listener, it leaves a list of the entries that
+//! have left, of which the caller makes notifications.
 #![forbid(unsafe_code)]
 
-use super::Evictor;
+use std::marker::PhantomData;
+
 use super::node_map::{NodeMap, is_special};
+use super::plain_run::{Attending, PlainRun};
+use super::{Evictor, Faults};
 use crate::base::cause::RemovalCause;
 use crate::base::node_id::NodeId;
 use crate::base::panics::{Payload, catch};
-use crate::buffer::write_buffer::{Event, SHARE, WriteBuffer};
+use crate::buffer::write_buffer::{Event, SHARE};
 use crate::entry::{Deadline, EntryMeta, EntryPtr};
 use crate::policy::Room;
 use crate::policy::policy_impl::{DirectPolicy, PolicyImpl, with_policy};
-use crate::reclaim::{Guard, RetiredList};
 use crate::table::UntypedTable;
 
 /// In a partition of so many entries nothing is prefetched: they mostly lie in the processor's caches.
@@ -27,205 +30,103 @@ const EXAMINED_AHEAD: usize = 6;
 /// The most evictions that are prepared at once: one for each event that a run takes out, and one more.
 const MAX_PREPARED: usize = SHARE + 1;
 
-/// What a run needs besides the evictor, and what it has done.
-pub(crate) struct PlainRun<'r> {
-    pub(crate) table: UntypedTable<'r>,
-    pub(crate) retired: &'r mut RetiredList,
-    pub(crate) guard: &'r Guard,
-    pub(crate) evictions: u64,
-    pub(crate) retirements: u64,
-    /// The change of the number of linked entries.
-    pub(crate) linked: isize,
-    /// If there is a listener.
-    leaving: Option<Leaving<'r>>,
-    /// What a policy has panicked with, in each of its calls. They are users' values, so none is dropped
-    /// under the lock.
-    payloads: Vec<Payload>,
-}
-
-/// What a plain run needs if there is a listener, which is notified of what leaves.
-pub(crate) struct Leaving<'r> {
-    pub(crate) writes: &'r WriteBuffer,
-    /// Where the run lists what has left.
-    pub(crate) left: &'r mut Vec<Left>,
-}
-
-/// An entry that has left the table, of which the listener has to be notified.
-pub(crate) struct Left {
-    pub(crate) old: EntryPtr,
-    /// The entry that took its place, if any.
-    pub(crate) new: Option<EntryPtr>,
-    pub(crate) when: NotifyAt,
-}
-
-/// When the listener is notified of a removal.
-#[derive(Clone, Copy)]
-pub(crate) enum NotifyAt {
-    /// At once: the removal's event was just popped.
-    Now,
-    /// Once all slots before this position were popped.
-    Position(u32),
-}
-
 /// The part of an evictor that such a run uses.
-struct Order<'o, P: ?Sized> {
+struct Order<'o, P: ?Sized, M> {
     policy: &'o mut P,
     nodes: &'o mut NodeMap,
+    faults: &'o mut Faults,
+    settings: OrderSettings,
+    /// Whether entries may have deadlines, because some have had one.
+    is_timed: bool,
+    more: PhantomData<M>,
+}
+
+/// How an evictor is configured, and which limits hold now.
+#[derive(Clone, Copy)]
+struct OrderSettings {
     /// The most entries.
     limit: usize,
+    /// The most that they may weigh, if they are weighed.
+    max_weight: u64,
     /// Nodes are allocated for so many entries at most.
     capacity: usize,
+    /// Whether the limits were lowered, and are approached step by step.
+    is_lowered: bool,
     room: Room,
     counter_max: u8,
     owns_scratch: bool,
-    /// Whether entries may have deadlines, because some have had one.
-    is_timed: bool,
 }
 
-impl<'r> PlainRun<'r> {
-    pub(crate) fn new(
-        table: UntypedTable<'r>,
-        retired: &'r mut RetiredList,
-        guard: &'r Guard,
-        leaving: Option<Leaving<'r>>,
-    ) -> Self {
-        Self {
-            table,
-            retired,
-            guard,
-            evictions: 0,
-            retirements: 0,
-            linked: 0,
-            leaving,
-            payloads: Vec::new(),
-        }
-    }
-
-    #[inline(always)]
-    fn retire(&mut self, entry: EntryPtr) {
-        self.retirements += 1;
-        self.retired.retire(entry, 1);
-    }
-
-    /// Notes that `old`, whose event was just applied, has left the table, and that `new`, if any, is in its
-    /// place.
-    #[inline(always)]
-    fn note_gone(&mut self, old: EntryPtr, meta: &EntryMeta, new: Option<EntryPtr>) {
-        if meta.set_gone_and_check() && self.leaving.is_none() {
-            self.retire(old);
-        } else if self.leaving.is_some() {
-            self.note_left(Left { old, new, when: NotifyAt::Now });
-        }
-    }
-
-    /// The notification holds the entry; the entry is retired when it is dropped.
-    #[inline(never)]
-    fn note_left(&mut self, left: Left) {
-        if let Some(leaving) = &mut self.leaving {
-            leaving.left.push(left);
-        }
-    }
-
-    /// Takes a victim out of the table. False if another thread was first.
-    #[inline(always)]
-    fn take_out(&mut self, victim: EntryPtr, meta: &EntryMeta) -> bool {
-        if self.leaving.is_some() {
-            return self.take_out_notifying(victim, meta);
-        }
-        let is_out = self.table.remove_entry(victim, self.guard);
-        if is_out && meta.set_gone_and_check() {
-            self.retire(victim);
-        }
-        is_out
-    }
-
-    #[inline(never)]
-    fn take_out_notifying(&mut self, victim: EntryPtr, meta: &EntryMeta) -> bool {
-        let Some(leaving) = &mut self.leaving else { return false };
-        // Read before the removal (`listener`, "The order of removals").
-        let position = leaving.writes.position();
-        if !self.table.remove_entry(victim, self.guard) {
-            return false;
-        }
-        meta.set_cause(RemovalCause::Evicted);
-        meta.set_gone();
-        let when = NotifyAt::Position(position);
-        leaving.left.push(Left { old: victim, new: None, when });
-        true
-    }
+/// Does something with the [`Order`] of an evictor, of whose policy it then knows the type.
+macro_rules! with_order {
+    ($evictor:expr, $more:ty, $order:ident => $call:expr) => {{
+        let settings = $evictor.settings::<$more>();
+        let Evictor { policy, nodes, faults, .. } = $evictor;
+        let is_timed = nodes.timers.are_used();
+        with_policy!(policy, policy => {
+            let policy = &mut **policy;
+            let more = PhantomData::<$more>;
+            let $order = Order { policy, nodes, faults, settings, is_timed, more };
+            $call
+        })
+    }};
 }
 
 impl Evictor {
     /// Applies events and evicts the excess; the evictor [is plain](Self::is_plain), and so is the cache.
     /// Stops at an event that needs more, and after a fault of the policy: returns how many events it has
     /// applied. After a fault there may be an excess left.
-    pub(crate) fn apply_plain(
+    pub(crate) fn apply_plain<M: Attending>(
         &mut self,
         events: &[Option<Event>],
-        run: &mut PlainRun<'_>,
+        run: &mut PlainRun<'_, M>,
     ) -> usize {
-        let Self { policy, nodes, enforced, limits, room, counter_max, owns_scratch, .. } = self;
-        let (limit, capacity, room) = (enforced.entries, limits.entries, *room);
-        let (counter_max, owns_scratch) = (*counter_max, *owns_scratch);
-        let is_timed = nodes.timers.are_used();
-        let applied = with_policy!(policy, policy => {
-            let policy = &mut **policy;
-            Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch, is_timed }
-                .apply(events, run)
-        });
-        self.note_plain(run);
-        applied
+        with_order!(self, M, order => order.apply(events, run))
     }
 
     /// As [`apply_plain`](Self::apply_plain), for one event. `Err` if more has to be done; it says whether the
     /// event was applied.
-    pub(crate) fn apply_one(&mut self, event: &Event, run: &mut PlainRun<'_>) -> Result<(), bool> {
-        let Self { policy, nodes, enforced, limits, room, counter_max, owns_scratch, .. } = self;
-        let (limit, capacity, room) = (enforced.entries, limits.entries, *room);
-        let (counter_max, owns_scratch) = (*counter_max, *owns_scratch);
-        let is_timed = nodes.timers.are_used();
-        let outcome = with_policy!(policy, policy => {
-            let policy = &mut **policy;
-            Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch, is_timed }
-                .apply_one(event, run)
-        });
-        self.note_plain(run);
-        outcome
+    pub(crate) fn apply_one<M: Attending>(
+        &mut self,
+        event: &Event,
+        run: &mut PlainRun<'_, M>,
+    ) -> Result<(), bool> {
+        with_order!(self, M, order => order.apply_one(event, run))
     }
 
     /// Prefetches what the next evictions will read, if there will be any.
     pub(crate) fn look_ahead(&mut self, table: UntypedTable<'_>) {
-        let Self { policy, nodes, enforced, limits, room, counter_max, owns_scratch, .. } = self;
-        let (limit, capacity, room) = (enforced.entries, limits.entries, *room);
-        let (counter_max, owns_scratch) = (*counter_max, *owns_scratch);
-        let is_timed = nodes.timers.are_used();
-        if nodes.len() <= SMALL || (nodes.len() < limit && nodes.weight < enforced.weight) {
+        let Self { nodes, enforced, .. } = self;
+        if nodes.len() <= SMALL
+            || (nodes.len() < enforced.entries && nodes.weight < enforced.weight)
+        {
             return;
         }
-        let outcome = with_policy!(policy, policy => {
-            let policy = &mut **policy;
-            let order = Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch, is_timed };
-            catch(|| order.look_ahead(table))
-        });
+        let outcome = with_order!(self, (), order => catch(|| order.look_ahead(table)));
         if let Err(payload) = outcome {
-            self.note_panic(payload);
+            self.faults.note_panic(payload);
         }
     }
 
-    /// Notes what has come of a plain run.
     #[inline(always)]
-    fn note_plain(&mut self, run: &mut PlainRun<'_>) {
-        // Each entry weighs one.
-        self.nodes.weight = self.nodes.weight.wrapping_add_signed(run.linked as i64);
-        if !run.payloads.is_empty() {
-            run.payloads.drain(..).for_each(|payload| self.note_panic(payload));
+    fn settings<M: Attending>(&self) -> OrderSettings {
+        let Self { enforced, limits, room, counter_max, owns_scratch, .. } = self;
+        OrderSettings {
+            limit: enforced.entries,
+            max_weight: enforced.weight,
+            capacity: limits.entries,
+            is_lowered: enforced.entries > limits.entries
+                || (M::WEIGHED && enforced.weight > limits.weight),
+            room: *room,
+            counter_max: *counter_max,
+            owns_scratch: *owns_scratch,
         }
     }
 }
 
-impl<P: DirectPolicy + ?Sized> Order<'_, P> {
+impl<P: DirectPolicy + ?Sized, M: Attending> Order<'_, P, M> {
     #[inline(always)]
-    fn apply_event(&mut self, event: &Event, run: &mut PlainRun<'_>) -> bool {
+    fn apply_event(&mut self, event: &Event, run: &mut PlainRun<'_, M>) -> bool {
         match *event {
             Event::Inserted(new) => self.link(new, run),
             Event::Removed(old) => self.unlink(old, run),
@@ -234,31 +135,31 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     }
 
     #[inline(always)]
-    fn apply_one(mut self, event: &Event, run: &mut PlainRun<'_>) -> Result<(), bool> {
-        let is_lowered = self.limit > self.capacity;
+    fn apply_one(mut self, event: &Event, run: &mut PlainRun<'_, M>) -> Result<(), bool> {
+        let is_lowered = self.settings.is_lowered;
         match *event {
-            Event::Inserted(new) => self.insert_one(new, run)?,
+            Event::Inserted(new) if !M::WEIGHED => self.insert_one(new, run)?,
             _ => self.apply_other(event, run)?,
         }
-        // If the limit was lowered, it is approached step by step.
-        if !run.payloads.is_empty() || is_lowered { Err(true) } else { Ok(()) }
+        // If a limit was lowered, a whole run goes on to approach it.
+        if run.has_failed || is_lowered { Err(true) } else { Ok(()) }
     }
 
-    /// Links a new entry and evicts another one if there are too many then. The policy is called once for all of
-    /// it.
+    /// Links a new entry, which weighs one, and evicts another one if there are too many then. The policy is called
+    /// once for all of it.
     #[inline(always)]
-    fn insert_one(&mut self, new: EntryPtr, run: &mut PlainRun<'_>) -> Result<(), bool> {
+    fn insert_one(&mut self, new: EntryPtr, run: &mut PlainRun<'_, M>) -> Result<(), bool> {
         let meta = new.meta();
         if self.needs_more(new, meta) {
             return Err(false);
         }
         if meta.set_born_and_check() {
-            note_left(new, meta, run);
+            run.note_left(new, meta);
             return Ok(());
         }
         let id = self.add(new, meta, run);
-        let excess = self.nodes.len().saturating_sub(self.limit);
-        let is_room_first = self.room == Room::BeforeInsert;
+        let excess = self.nodes.len().saturating_sub(self.settings.limit);
+        let is_room_first = self.settings.room == Room::BeforeInsert;
         let (mut is_told, mut named) = (false, None);
         let asked = catch(|| {
             if excess > 0 && is_room_first {
@@ -270,13 +171,13 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
                 if !is_room_first {
                     named = self.policy.choose(self.nodes);
                 }
-                if self.limit > SMALL {
+                if self.settings.limit > SMALL {
                     self.look_ahead(run.table);
                 }
             }
         });
         if let Err(payload) = asked {
-            run.payloads.push(payload);
+            self.note_panic(payload, run);
             if !is_told {
                 self.call(run, |policy, nodes| policy.insert(id, nodes));
             }
@@ -289,21 +190,46 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
         if is_out && excess == 1 { Ok(()) } else { Err(true) }
     }
 
-    /// Applies an event that is not just an insertion.
+    /// Applies an event of which the policy is not notified by one call.
     #[inline(never)]
-    fn apply_other(mut self, event: &Event, run: &mut PlainRun<'_>) -> Result<(), bool> {
+    fn apply_other(mut self, event: &Event, run: &mut PlainRun<'_, M>) -> Result<(), bool> {
         if !self.apply_event(event, run) {
             return Err(false);
         }
-        while self.nodes.len() > self.limit {
+        while self.is_above() {
             if !self.evict(run) {
                 return Err(true);
             }
         }
+        if M::WEIGHED && run.evictions > 0 && self.nodes.len() > SMALL {
+            self.contain_look_ahead(run);
+        }
         Ok(())
     }
 
-    fn apply(&mut self, events: &[Option<Event>], run: &mut PlainRun<'_>) -> usize {
+    /// Whether there is more than the limits allow.
+    #[inline(always)]
+    fn is_above(&self) -> bool {
+        let OrderSettings { limit, max_weight, .. } = self.settings;
+        self.nodes.len() > limit || (M::WEIGHED && self.nodes.weight > max_weight)
+    }
+
+    /// Whether another entry has to leave before one of this weight is inserted, for a policy that wants that.
+    #[inline(always)]
+    fn lacks_room_for(&self, weight: u64) -> bool {
+        let OrderSettings { limit, max_weight, .. } = self.settings;
+        let is_too_heavy = || M::WEIGHED && self.nodes.weight.saturating_add(weight) > max_weight;
+        self.nodes.len() > 0 && (self.nodes.len() >= limit || is_too_heavy())
+    }
+
+    /// Whether the next insertion evicts an entry.
+    #[inline(always)]
+    fn is_full(&self) -> bool {
+        let OrderSettings { limit, max_weight, .. } = self.settings;
+        self.nodes.len() >= limit || (M::WEIGHED && self.nodes.weight >= max_weight)
+    }
+
+    fn apply(mut self, events: &[Option<Event>], run: &mut PlainRun<'_, M>) -> usize {
         self.prepare(events, run);
         let mut applied = 0;
         for event in events.iter().flatten() {
@@ -311,18 +237,17 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
                 break;
             }
             applied += 1;
-            while self.nodes.len() > self.limit {
+            while self.is_above() {
                 if !self.evict(run) {
                     return applied;
                 }
             }
-            if !run.payloads.is_empty() {
+            if run.has_failed {
                 break;
             }
         }
-        if self.limit > SMALL && self.nodes.len() >= self.limit && run.payloads.is_empty() {
-            let ahead = catch(|| self.look_ahead(run.table));
-            run.payloads.extend(ahead.err());
+        if self.nodes.len() > SMALL && self.is_full() && !run.has_failed {
+            self.contain_look_ahead(run);
         }
         applied
     }
@@ -368,16 +293,16 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     /// by one, they would be most of what a run costs. Only an entry says which its bucket is, so the buckets
     /// come after all entries. What an earlier run would have fetched may be in the cache of another core.
     #[inline(always)]
-    fn prepare(&mut self, events: &[Option<Event>], run: &mut PlainRun<'_>) {
+    fn prepare(&mut self, events: &[Option<Event>], run: &mut PlainRun<'_, M>) {
         let mut victims = [None; MAX_PREPARED];
         let prepared = catch(|| {
-            if self.limit > SMALL {
+            if self.nodes.len() > SMALL {
                 for event in events.iter().flatten() {
                     if let Event::Inserted(new) = event {
                         new.prefetch();
                     }
                 }
-                if self.nodes.len() + events.len() > self.limit {
+                if self.nodes.len() + events.len() > self.settings.limit || self.is_full() {
                     self.prefetch_victims(events.len(), &mut victims);
                 }
             }
@@ -392,7 +317,9 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
                 self.policy.announce_key(hash.raw());
             }
         });
-        run.payloads.extend(prepared.err());
+        if let Err(payload) = prepared {
+            self.note_panic(payload, run);
+        }
     }
 
     /// Prefetches the entries that are evicted next, and puts them into `victims`.
@@ -417,17 +344,19 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
 
     /// Links a new entry, unless it has left already. False if it needs more than a plain run.
     #[inline(always)]
-    fn link(&mut self, new: EntryPtr, run: &mut PlainRun<'_>) -> bool {
+    fn link(&mut self, new: EntryPtr, run: &mut PlainRun<'_, M>) -> bool {
         let meta = new.meta();
         if self.needs_more(new, meta) {
             return false;
         }
         if meta.set_born_and_check() {
-            note_left(new, meta, run);
+            run.note_left(new, meta);
             return true;
         }
-        if self.room == Room::BeforeInsert {
-            while self.nodes.len() >= self.limit.max(1) && self.evict(run) {}
+        if self.settings.room == Room::BeforeInsert {
+            while self.lacks_room_for(u64::from(PlainRun::<M>::weight_of(meta))) && self.evict(run)
+            {
+            }
         }
         let id = self.add(new, meta, run);
         self.call(run, |policy, nodes| policy.insert(id, nodes));
@@ -437,7 +366,7 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
     /// Unlinks an entry that was removed. False if that needs more than a plain run: also an entry that is
     /// not linked any more, and so not counted as special, may have tags.
     #[inline(always)]
-    fn unlink(&mut self, old: EntryPtr, run: &mut PlainRun<'_>) -> bool {
+    fn unlink(&mut self, old: EntryPtr, run: &mut PlainRun<'_, M>) -> bool {
         if old.has_tags() {
             return false;
         }
@@ -452,54 +381,59 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
 
     /// Hands the node of `old` on to `new`. False if that needs more than a plain run.
     #[inline(always)]
-    fn relink(&mut self, new: EntryPtr, old: EntryPtr, run: &mut PlainRun<'_>) -> bool {
+    fn relink(&mut self, new: EntryPtr, old: EntryPtr, run: &mut PlainRun<'_, M>) -> bool {
         let (old_meta, new_meta) = (old.meta(), new.meta());
         let Some(id) = old_meta.node() else { return false };
+        let old_weight = PlainRun::<M>::weight_of(old_meta);
+        let new_weight = PlainRun::<M>::weight_of(new_meta);
+        let weight = self.nodes.weight - u64::from(old_weight) + u64::from(new_weight);
         if self.needs_more(new, new_meta)
             || old_meta.cause() != RemovalCause::Replaced
             || new_meta.is_gone()
+            // Then others leave, but not the new one.
+            || (M::WEIGHED && weight > self.settings.max_weight)
         {
             return false;
         }
         new_meta.set_born();
         old_meta.set_node(None);
         new_meta.set_node(Some(id));
-        new.set_frequency(old.frequency().saturating_add(1).min(self.counter_max));
-        if self.owns_scratch {
+        new.set_frequency(old.frequency().saturating_add(1).min(self.settings.counter_max));
+        if self.settings.owns_scratch {
             new_meta.set_scratch(old_meta.scratch());
         }
         self.nodes.entries[id.index()] = Some(new);
+        self.nodes.weight = weight;
         self.watch(id, new);
-        self.call(run, |policy, nodes| policy.update(id, 1, nodes));
+        self.call(run, |policy, nodes| policy.update(id, old_weight, nodes));
         run.note_gone(old, old_meta, Some(new));
         true
     }
 
     /// Evicts an entry. False if the policy names none.
     #[inline(always)]
-    fn evict(&mut self, run: &mut PlainRun<'_>) -> bool {
+    fn evict(&mut self, run: &mut PlainRun<'_, M>) -> bool {
         let named = self.call(run, |policy, nodes| policy.choose(nodes)).flatten();
         named.is_some_and(|id| self.take_out(id, run))
     }
 
     /// Takes an entry that the policy has chosen out of the table. False if there is none.
     #[inline(always)]
-    fn take_out(&mut self, id: NodeId, run: &mut PlainRun<'_>) -> bool {
+    fn take_out(&mut self, id: NodeId, run: &mut PlainRun<'_, M>) -> bool {
         let Some(victim) = self.nodes.get(id) else { return false };
         let meta = victim.meta();
         self.release(id, meta, run);
         // If it was removed or replaced a moment ago, that event is still to come, and will find it
         // unlinked.
-        if run.take_out(victim, meta) {
-            run.evictions += 1;
-        }
+        run.take_out(victim, meta);
         true
     }
 
     /// Gives a new entry a node, and sets its timer.
     #[inline(always)]
-    fn add(&mut self, new: EntryPtr, meta: &EntryMeta, run: &mut PlainRun<'_>) -> NodeId {
-        let id = self.nodes.add_uncounted(new, meta, self.capacity);
+    fn add(&mut self, new: EntryPtr, meta: &EntryMeta, run: &mut PlainRun<'_, M>) -> NodeId {
+        let id = self.nodes.add_uncounted(new, meta, self.settings.capacity);
+        self.nodes.weight += u64::from(PlainRun::<M>::weight_of(meta));
         self.watch(id, new);
         run.linked += 1;
         id
@@ -516,11 +450,12 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
 
     /// Frees the node of an entry that leaves, and stops its timer.
     #[inline(always)]
-    fn release(&mut self, id: NodeId, meta: &EntryMeta, run: &mut PlainRun<'_>) {
+    fn release(&mut self, id: NodeId, meta: &EntryMeta, run: &mut PlainRun<'_, M>) {
         if self.is_timed {
             self.nodes.timers.forget(id);
         }
         self.nodes.release_uncounted(id, meta);
+        self.nodes.weight -= u64::from(PlainRun::<M>::weight_of(meta));
         run.linked -= 1;
     }
 
@@ -539,27 +474,32 @@ impl<P: DirectPolicy + ?Sized> Order<'_, P> {
         !self.is_timed && self.nodes.timers.end_of(new) != Deadline::NEVER
     }
 
+    #[inline(always)]
+    fn contain_look_ahead(&mut self, run: &mut PlainRun<'_, M>) {
+        if let Err(payload) = catch(|| self.look_ahead(run.table)) {
+            self.note_panic(payload, run);
+        }
+    }
+
+    #[cold]
+    fn note_panic(&mut self, payload: Payload, run: &mut PlainRun<'_, M>) {
+        self.faults.note_panic(payload);
+        run.has_failed = true;
+    }
+
     /// Calls the policy, which may panic.
     #[inline(always)]
     fn call<R>(
         &mut self,
-        run: &mut PlainRun<'_>,
+        run: &mut PlainRun<'_, M>,
         call: impl FnOnce(&mut P, &NodeMap) -> R,
     ) -> Option<R> {
         match catch(|| call(self.policy, self.nodes)) {
             Ok(answer) => Some(answer),
             Err(payload) => {
-                run.payloads.push(payload);
+                self.note_panic(payload, run);
                 None
             }
         }
-    }
-}
-
-/// For a new entry that has left before its event was applied.
-#[cold]
-fn note_left(new: EntryPtr, meta: &EntryMeta, run: &mut PlainRun<'_>) {
-    if meta.is_finished() {
-        run.retire(new);
     }
 }

@@ -332,7 +332,7 @@ impl Evictor {
     fn name_any(&mut self) -> Option<NodeId> {
         let mut ids = self.nodes.entries.iter().flatten().filter_map(|entry| entry.meta().node());
         let id = ids.find(|id| self.nodes.evictable(*id).is_some())?;
-        self.faults += 1;
+        self.faults.count += 1;
         self.call_policy(|policy, nodes| policy.on_remove(id, nodes));
         Some(id)
     }

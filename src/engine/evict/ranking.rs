@@ -253,7 +253,7 @@ impl Evictor {
             }
         });
         if let Err(payload) = outcome {
-            self.note_panic(payload);
+            self.faults.note_panic(payload);
         }
         standings
     }

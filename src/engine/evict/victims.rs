@@ -87,7 +87,7 @@ impl Evictor {
             .filter(|at| Some(*at) != spared)
             .chain(spared)
             .find(evictable)?;
-        self.faults += 1;
+        self.faults.count += 1;
         self.fallback = at + 1;
         let id = NodeId::from_raw(u32::try_from(at).expect("ids are 32 bits"));
         self.call_policy(|policy, nodes| policy.on_remove(id, nodes));

@@ -1,6 +1,6 @@
 //! Maintenance for one event, run by the thread that has made the change.
 //!
-//! In a plain cache a writer that gets the lock at once applies its own event, so the work is spread over
+//! In most caches (`evict::plain`) a writer that gets the lock at once applies its own event, so the work is spread over
 //! all calls as it arises, and the event never passes through the buffer. The buffer is for the writers
 //! that find the lock taken. They do not wait; those that come after them apply a few of their events each. With
 //! inline maintenance they do wait, and a thread applies all hits that were recorded before its event. With a
@@ -17,8 +17,8 @@ use crate::engine::Engine;
 #[cfg(all(test, not(larder_loom)))]
 use crate::engine::counts::Counts;
 use crate::engine::counts::add;
-use crate::engine::evict::{Evictor, Leaving, PlainRun};
-use crate::engine::run::{Done, Retirements, Retiring, RunListener};
+use crate::engine::evict::{Attended, Attending, Evictor, Leaving, PlainRun, Weights};
+use crate::engine::run::{Amount, Done, Retiring, RunListener};
 use crate::listener::Channel;
 use crate::reclaim::{self, Freeable, Guard};
 
@@ -27,6 +27,8 @@ const HELPED: usize = 3;
 /// The most recorded hits of each stripe that it applies: more than there are for each insertion in a cache
 /// that is of use.
 const HELPED_READS: usize = 8;
+/// Where entries are weighed, the policy is asked for its sample when there are a multiple of so many.
+const SAMPLE_ASKED: usize = 16;
 
 /// What some runs leave to be done without the lock. Most leave nothing.
 pub(in crate::engine) enum AfterDirect<'e, K, V> {
@@ -51,6 +53,8 @@ pub(in crate::engine) struct DirectRun<K, V> {
 struct Ran {
     evictions: u64,
     retirements: u64,
+    /// The weights of these, if entries are weighed.
+    weights: Option<Weights>,
     /// The change of the number of linked entries.
     linked: isize,
     /// The change of the number of entries in the table that no other thread counts.
@@ -84,11 +88,44 @@ impl<K, V> Partition<K, V> {
             *rest = Some(AfterDirect::More(self.run_with_others(core, engine, event, guard)));
             return false;
         }
-        let mut run = PlainRun::new(engine.table.untyped(), core.retired.list(), guard, None);
+        match Self::attended(core, engine) {
+            None => self.run_one(core, engine, event, guard, (), rest),
+            Some(attended) => self.run_attending(core, engine, event, guard, attended, rest),
+        }
+    }
+
+    /// As [`run_one`](Self::run_one), where it has more to do.
+    #[inline(never)]
+    fn run_attending<'e>(
+        &self,
+        core: &mut Core<K, V>,
+        engine: &'e Engine<K, V>,
+        event: &Event,
+        guard: &Guard,
+        attended: Attended<'_>,
+        rest: &mut Option<AfterDirect<'e, K, V>>,
+    ) -> bool {
+        self.run_one(core, engine, event, guard, attended, rest)
+    }
+
+    /// The run of one event.
+    #[inline(always)]
+    fn run_one<'e>(
+        &self,
+        core: &mut Core<K, V>,
+        engine: &'e Engine<K, V>,
+        event: &Event,
+        guard: &Guard,
+        more: impl Attending,
+        rest: &mut Option<AfterDirect<'e, K, V>>,
+    ) -> bool {
+        let (table, retired) = (engine.table.untyped(), core.retired.list());
+        let mut run = PlainRun::new(table, retired, guard, more);
         let outcome = core.evictor.apply_one(event, &mut run);
         let PlainRun { evictions, retirements, linked, .. } = run;
+        let weights = run.more.weights().copied();
         if let Err(is_applied) = outcome {
-            let done = Done::of_plain(evictions, retirements);
+            let done = Done::of_plain(evictions, retirements, weights);
             let ran = (done, linked, event.len_delta());
             let event = (!is_applied).then_some(*event);
             *rest = Some(AfterDirect::More(self.run_rest(core, engine, event, ran, guard)));
@@ -101,7 +138,7 @@ impl<K, V> Partition<K, V> {
             Maintenance::Inline => linked as i64,
         };
         let is_due_earlier = self.is_due_earlier(&core.evictor, event);
-        let ran = Ran { evictions, retirements, linked, live, is_due_earlier };
+        let ran = Ran { evictions, retirements, weights, linked, live, is_due_earlier };
         self.end_direct(core, engine, &ran, rest)
     }
 
@@ -134,21 +171,27 @@ impl<K, V> Partition<K, V> {
         ran: &Ran,
         rest: &mut Option<AfterDirect<'e, K, V>>,
     ) -> bool {
-        let Ran { evictions, retirements, linked, live, is_due_earlier } = *ran;
+        let Ran { evictions, retirements, weights, linked, live, is_due_earlier } = *ran;
         let counts = &self.counts;
         add(&counts.direct_runs, 1);
-        add(&counts.direct_evictions, evictions);
-        let (mut is_paced, mut free) = (false, None);
+        let (mut is_paced, mut is_heavy, mut free) = (false, false, None);
+        match weights {
+            None => add(&counts.direct_evictions, evictions),
+            Some(weights) => {
+                (is_paced, is_heavy) = self.count_weights(core, engine, evictions, weights);
+            }
+        }
         if retirements > 0 {
             let retired = counts.retired.load(Ordering::Relaxed) + retirements;
             counts.retired.store(retired, Ordering::Relaxed);
-            is_paced = retired >= core.paced_from;
+            is_paced |= retired >= core.paced_from;
             if is_paced {
                 core.paced_from = retired + engine.pace_entries as u64;
+                core.unpaced_weight = 0;
                 // Rarely, since most policies never change it.
                 self.publish_sample(&mut core.evictor);
             }
-            if core.retired.is_time_to_free(self.backlog) {
+            if is_heavy || core.retired.is_time_to_free(self.backlog) {
                 free = self.take_one(core);
             }
         }
@@ -166,6 +209,29 @@ impl<K, V> Partition<K, V> {
             *rest = Some(AfterDirect::Plain(DirectRun { free, phase, linked, is_paced }));
         }
         !core.retired.is_empty()
+    }
+
+    /// Counts what a direct run has evicted and retired, and publishes what is left, where entries are weighed.
+    /// Whether so much weight was retired that the epoch is to be advanced, and whether so much waits that some
+    /// is to be freed.
+    #[inline(never)]
+    fn count_weights(
+        &self,
+        core: &mut Core<K, V>,
+        engine: &Engine<K, V>,
+        evictions: u64,
+        weights: Weights,
+    ) -> (bool, bool) {
+        let removals = &self.counts.removals;
+        add(&removals.evictions, evictions);
+        add(&removals.evicted_weight, weights.evicted);
+        self.counts.weight.store(core.evictor.weight(), Ordering::Relaxed);
+        // The sample may depend on how many entries fit.
+        if core.evictor.len().is_multiple_of(SAMPLE_ASKED) {
+            self.publish_sample(&mut core.evictor);
+        }
+        core.unpaced_weight = core.unpaced_weight.saturating_add(weights.retired);
+        (core.unpaced_weight >= engine.pace_weight, self.has_heavy_garbage(core))
     }
 
     /// Takes a few events out of the buffer and applies them, as [`run_directly`](Self::run_directly) does, in
@@ -191,7 +257,8 @@ impl<K, V> Partition<K, V> {
             }
             // The claims have counted what the callers have changed.
             Err(event) => {
-                let ran = (Done::of_plain(ran.evictions, ran.retirements), ran.linked, 0);
+                let done = Done::of_plain(ran.evictions, ran.retirements, ran.weights);
+                let ran = (done, ran.linked, 0);
                 *rest = Some(AfterDirect::More(self.run_rest(core, engine, event, ran, guard)));
             }
         }
@@ -211,7 +278,8 @@ impl<K, V> Partition<K, V> {
         let (table, writes) = (engine.table.untyped(), &self.writes);
         let linked = evictor.len();
         let mut listener = RunListener { channel, deferred, delivered, linked };
-        let mut counted = Retirements::default();
+        let mut counted = Amount::default();
+        let mut weights = Weights::default();
         listener.take_back_done(&mut Retiring { retired, counted: &mut counted });
         let mut outcome = Ok(());
         for _ in 0..=HELPED {
@@ -222,9 +290,11 @@ impl<K, V> Partition<K, V> {
                 Some(Popped::Void) => continue,
                 None => break,
             };
-            let mut run =
-                PlainRun::new(table, retired.list(), guard, Some(Leaving { writes, left }));
+            let (leaving, history) = (Some(Leaving { writes, left }), engine.history.as_deref());
+            let more = Attended { weights, leaving, history };
+            let mut run = PlainRun::new(table, retired.list(), guard, more);
             let applied = evictor.apply_one(&event, &mut run);
+            weights = run.more.weights;
             ran.evictions += run.evictions;
             ran.linked += run.linked;
             ran.retirements += run.retirements;
@@ -242,6 +312,8 @@ impl<K, V> Partition<K, V> {
             listener.notify_deferred(writes.popped(), retiring);
         }
         ran.retirements += counted.entries;
+        weights.retired += counted.weight;
+        ran.weights = Some(weights);
         // The claims have counted what the callers have changed.
         ran.live = -ran.evictions.cast_signed();
         outcome

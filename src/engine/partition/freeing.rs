@@ -41,9 +41,8 @@ impl<K, V> Partition<K, V> {
         add(&self.counts.freeing_runs, 1);
         let is_behind = self.garbage() > self.backlog;
         core.credit = core.credit.saturating_add(credit_for(retirements, is_behind));
-        let is_heavy = core.retired.weight() > self.weight_share() / HEAVY_PART;
         let mut credit = core.credit;
-        if freeing == Freeing::All || is_heavy {
+        if freeing == Freeing::All || self.has_heavy_garbage(core) {
             credit = u64::MAX;
         }
         let free = self.take(core, &mut credit);
@@ -115,6 +114,12 @@ impl<K, V> Partition<K, V> {
     /// Whether a thread is freeing what this partition has retired.
     pub(in crate::engine) fn is_freeing(&self) -> bool {
         self.counts.freeing.iter().any(|batches| batches.load(Ordering::Relaxed) > 0)
+    }
+
+    /// Whether so much weight waits to be freed that there is no time to lose.
+    #[inline]
+    pub(super) fn has_heavy_garbage(&self, core: &Core<K, V>) -> bool {
+        core.retired.weight() > self.weight_share() / HEAVY_PART
     }
 
     /// Entries that are retired and not freed yet.

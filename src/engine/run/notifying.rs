@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::Retirements;
+use super::Amount;
 use crate::engine::evict::{Left, NotifyAt};
 use crate::entry::{EntryMeta, EntryPtr};
 use crate::expiry::Timing;
@@ -25,15 +25,14 @@ pub(in crate::engine) struct RunListener<'a, K, V> {
 /// Where a run retires entries, and counts that.
 pub(in crate::engine) struct Retiring<'a, K, V> {
     pub(in crate::engine) retired: &'a mut Retired<K, V>,
-    pub(in crate::engine) counted: &'a mut Retirements,
+    pub(in crate::engine) counted: &'a mut Amount,
 }
 
 impl<K, V> Retiring<'_, K, V> {
     #[inline]
     pub(in crate::engine) fn retire(&mut self, entry: EntryPtr, meta: &EntryMeta) {
         let weight = u64::from(meta.weight());
-        self.counted.entries += 1;
-        self.counted.weight += weight;
+        self.counted.add(weight);
         self.retired.list().retire(entry, weight);
     }
 

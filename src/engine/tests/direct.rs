@@ -271,3 +271,26 @@ fn a_direct_run_stops_the_timer_of_what_leaves() {
     test.engine.apply_pending();
     assert_eq!((test.engine.stats().expirations, test.engine.len()), (0, 0));
 }
+
+#[test]
+fn entries_that_are_weighed_take_direct_runs() {
+    let limits = Limits { entries: 100, weight: 50 };
+    let bounds = Bounds { capacity: Some(100), max_weight: Some(50) };
+    let policy = Policy::lru().instantiate(&bounds.policy_config(limits)).expect("known");
+    let evictor = Evictor::new(policy, Accesses::Order, limits);
+    let engine = engine_of(Maintenance::Background, vec![evictor], &ExpiryConfig::default());
+    let test = TestEngine { engine, accesses: Arc::default() };
+    let mut weights = 0;
+    for key in 0..200 {
+        let weight = 1 + key as u32 % 3;
+        weights += u64::from(weight);
+        let entry = test.put(Owned::new(hash_of(key), weight, key, key));
+        test.engine.submit(&Event::Inserted(entry), hash_of(key));
+        let stats = test.engine.stats();
+        assert!(test.engine.weight() <= 50);
+        assert_eq!(test.engine.weight() + stats.evicted_weight, weights);
+        assert_eq!(test.engine.len() as u64 + stats.evictions, key + 1);
+    }
+    assert_eq!(test.engine.partitions[0].runs(), (0, 200));
+    test.engine.validate();
+}

@@ -36,7 +36,7 @@ impl Listened {
                 &ExpiryConfig::default(),
             )
         });
-        assert!(engine.is_plain_but_for_listener && !engine.is_plain);
+        assert!(engine.takes_direct_runs && !engine.is_plain);
         Self { engine, notified }
     }
 
