@@ -9,7 +9,8 @@ wanted=(redis-server redis-tools memcached tcl chromium prometheus)
 install_packages "${wanted[@]}" || skip "Debian packages that cannot be installed; see what follows"
 
 build_faster
-run cargo build --release -p larder-cli
+# As README's command builds it, and so with the same features.
+run cargo build --release --bin larder
 export LARDER_SERVER=$target/release/larder
 
 # Its folder is made by systemd, and is not here.

@@ -8,8 +8,12 @@ if [[ ! -f $traces/reference.tsv ]]; then
     exit 0
 fi
 build_faster
-run cargo build --release --package larder-cli
+# As README's command builds it, and so with the same features.
+run cargo build --release --bin larder
 run python3 .ci/checks/reference.py "$target/release/larder" "$traces"
-LARDER_TRACES=$PWD/$traces run cargo test --release --package larder-cli --test cli simulations_agree
+# By the test binary of the step test.
+LARDER_PROGRAM=$target/release/larder LARDER_TRACES=$PWD/$traces \
+    run_tests cargo test --workspace --test cli simulations_agree
+expect_tests "the comparison with the references"
 # And shared by threads, as it is meant to be used.
 run "$target/release/larder" replay "$traces/loop.u32.gz" "$traces/sprite.u32.gz" --quiet --capacities 500
