@@ -154,7 +154,7 @@ impl<'t> Trial<'t> {
             }
             // Goes on, with writes, until the next time.
             Fault::Silent | Fault::LostReplies | Fault::LostCommands => {
-                if times % 2 == 0 {
+                if times.is_multiple_of(2) {
                     until("the loss", async || near.stats().losses > 0).await;
                     self.proxy.set(Network::Up);
                 } else if let Some(network) = fault.network() {
@@ -175,7 +175,8 @@ impl<'t> Trial<'t> {
             }
             Fault::Paused => {
                 server.signal("STOP");
-                tokio::time::sleep(MAX_STALE * if times % 2 == 0 { 3 } else { 1 } / 2).await;
+                let halves = if times.is_multiple_of(2) { 3 } else { 1 };
+                tokio::time::sleep(MAX_STALE * halves / 2).await;
                 server.signal("CONT");
             }
             Fault::OtherData => {
@@ -245,7 +246,7 @@ impl<'t> Trial<'t> {
     /// Puts the server's clock hours ahead, so that all that is there expires at once, or back.
     async fn step_clock(&self, times: u64, client: &mut MultiplexedConnection) {
         let Some(clock) = self.clock else { return };
-        let is_ahead = times % 2 == 1;
+        let is_ahead = !times.is_multiple_of(2);
         // Further than the last time, or what was written then would not have expired.
         clock.set_ahead(if is_ahead { 3600 * times as i64 } else { 0 });
         if is_ahead {
