@@ -49,7 +49,12 @@ for check in clients page; do
     report_skips "$work/$step.$check" >/dev/null
 done
 
-# The near cache over redis-server, over the program, and over valkey-server where there is one.
+# The near cache over redis-server, over valkey-server where it can be had, and over the program.
+if valkey=$(bash .ci/checks/valkey.sh); then
+    export PATH=$PATH:$valkey
+else
+    echo "the tests say what they skip"
+fi
 # Of the workspace, as in the step test, or everything would be built anew with other features.
 run_tests cargo test --workspace --lib on_servers:: -- --nocapture
 expect_tests "the near cache"

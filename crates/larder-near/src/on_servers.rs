@@ -13,6 +13,7 @@ mod compares;
 mod defects;
 mod fail_safe;
 mod faults;
+mod clock;
 mod history;
 mod loads;
 mod proxy;

@@ -6,6 +6,7 @@
 //! | nobody's | held | a process | `SET NX PX` with a token that only this attempt has |
 //! | held | nobody's | its holder | the value is stored, or the loader has failed; in one step with the comparison of the token |
 //! | held | nobody's | the server | the time of the turn is over, because the holder is dead or late |
+//! | held | nobody's | any process | it removes the key, of which the holder may have loaded an older value |
 //!
 //! The token is the fence: the value of a holder is stored only in one step with finding the holder's own token, so
 //! one that comes late, after its turn is over or another has it, stores nothing. The others ask for the value and

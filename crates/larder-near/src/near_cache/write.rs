@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::NearCache;
 use crate::envelope::Envelopes;
 use crate::error::NearError;
-use crate::key::NearKey;
+use crate::key::{NearKey, turn_name};
 use crate::memory::{Bound, Fetched, Held, Memory, Outcome, Slot, Tags};
 use crate::stats::count;
 use crate::topology::Answer;
@@ -340,6 +340,9 @@ where
     /// Removes `key` from the server and from memory. Returns whether the server had it. A write of the key that
     /// waits ([`WriteMode::Behind`]) is sent first.
     ///
+    /// With [`one_load_in_fleet`](crate::NearBuilder::one_load_in_fleet), what any process is loading for the key is not
+    /// stored. Without it, that holds for this process, and for others if the server had a value to remove.
+    ///
     /// # Errors
     /// As [`set`](Self::set).
     pub async fn remove(&self, key: &K) -> Result<bool, NearError> {
@@ -349,8 +352,8 @@ where
         memory.forget_key(key, &name);
         // Drops after the reply, or with the future.
         let _forgetting = Forgetting::new(memory, key, &name);
-        let answer = self.shared.link.call(&name, vec![Command::new("DEL").arg(&name[..])]).await?;
-        match answer.replies.first() {
+        let answer = self.shared.link.call(&name, self.remove_commands(&name)).await?;
+        match answer.replies.last() {
             Some(Reply::Integer(removed)) => {
                 count(&self.shared.link.counters.writes);
                 Ok(*removed > 0)
@@ -358,6 +361,15 @@ where
             Some(Reply::Refused(refusal)) => Err(NearError::Refused(refusal.clone())),
             _ => Err(NearError::Unexpected),
         }
+    }
+
+    /// The commands of a removal, of which the last says whether the key was there.
+    pub(super) fn remove_commands(&self, name: &[u8]) -> Vec<Command> {
+        // Where processes load in turns, the turn of the key ends, and before the removal: what its holder has
+        // loaded may be older, and a server notifies nobody of the removal of a key that it does not have.
+        let turn = self.shared.settings.fleet_turn.and_then(|_| turn_name(name));
+        let names = turn.as_deref().into_iter().chain([name]);
+        names.map(|name| Command::new("DEL").arg(name)).collect()
     }
 }
 

@@ -96,12 +96,12 @@ where
             })
             .collect();
         let commands = |at: usize, all: &mut Vec<Command>| {
-            all.push(Command::new("DEL").arg(&names[at][..]));
+            all.extend(self.remove_commands(&names[at]));
         };
         let answers = self.shared.link.call_each(&groups, commands).await;
         let (mut removed, mut first_error) = (0, None);
         for answer in answers {
-            let error = match answer.map(|answer| answer.replies.into_iter().next()) {
+            let error = match answer.map(|mut answer| answer.replies.pop()) {
                 Ok(Some(Reply::Integer(number))) => {
                     count(&self.shared.link.counters.writes);
                     removed += usize::from(number > 0);

@@ -161,29 +161,45 @@ impl TestCluster {
     /// Gives a slot to another server, as an administrator does: its keys are moved one after the other.
     pub(super) async fn move_slot(&self, slot: u16, to: usize) {
         let Some(from) = self.owner(slot).await else { return };
-        if from == to {
-            return;
+        if from != to {
+            self.begin_move(slot, from, to).await;
+            self.move_keys(slot, from, to).await;
+            self.end_move(slot, from, to).await;
         }
+    }
+
+    /// From here on, the server that has the slot sends clients on for keys that it does not have.
+    pub(super) async fn begin_move(&self, slot: u16, from: usize, to: usize) {
         let (mut source, mut target) =
             (self.servers[from].client().await, self.servers[to].client().await);
         let (from_id, to_id) = (self.id(from).await, self.id(to).await);
         let number = slot.to_string();
         let () = run(&mut target, &["CLUSTER", "SETSLOT", &number, "IMPORTING", &from_id]).await;
         let () = run(&mut source, &["CLUSTER", "SETSLOT", &number, "MIGRATING", &to_id]).await;
-        let port = self.servers[to].port().to_string();
+    }
+
+    pub(super) async fn move_keys(&self, slot: u16, from: usize, to: usize) {
+        let mut source = self.servers[from].client().await;
+        let (number, port) = (slot.to_string(), self.servers[to].port().to_string());
         loop {
             let keys: Vec<String> =
                 run(&mut source, &["CLUSTER", "GETKEYSINSLOT", &number, "10"]).await;
             if keys.is_empty() {
-                break;
+                return;
             }
             for key in keys {
                 let migrate = ["MIGRATE", "127.0.0.1", &port, &key, "0", "5000"];
                 let _: Value = run(&mut source, &migrate).await;
             }
         }
+    }
+
+    pub(super) async fn end_move(&self, slot: u16, from: usize, to: usize) {
+        let to_id = self.id(to).await;
+        let mut source = self.servers[from].client().await;
         self.take_slot(slot, to).await;
-        let () = run(&mut source, &["CLUSTER", "SETSLOT", &number, "NODE", &to_id]).await;
+        let node = ["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &to_id];
+        let () = run(&mut source, &node).await;
     }
 
     /// Lets a server say that a slot is its own. The others learn of it from that server.
@@ -268,15 +284,16 @@ impl Writer {
             self.connections[at] = Some(connect(self.ports[at]).await?);
         }
         let Some(connection) = &mut self.connections[at] else { return Ok(0) };
-        let mut commands = redis::pipe();
-        if asking {
-            commands.cmd("ASKING").ignore();
-        }
-        commands.cmd("SET").arg(name).arg(bytes).ignore();
-        commands.cmd("WAIT").arg(self.replicas).arg(200);
-        let patience = Duration::from_secs(2);
-        match tokio::time::timeout(patience, commands.query_async(connection)).await {
-            Ok(replicas) => replicas.map(|(replicas,): (usize,)| replicas),
+        // One after the other: the errors of a pipeline do not say where the key is.
+        let writing = async {
+            if asking {
+                let () = redis::cmd("ASKING").query_async(connection).await?;
+            }
+            let () = redis::cmd("SET").arg(name).arg(bytes).query_async(connection).await?;
+            redis::cmd("WAIT").arg(self.replicas).arg(200).query_async(connection).await
+        };
+        match tokio::time::timeout(Duration::from_secs(2), writing).await {
+            Ok(replicas) => replicas,
             Err(_) => {
                 self.connections[at] = None;
                 Ok(0)

@@ -25,6 +25,9 @@ enum Fault {
     KilledClients,
     /// Slots with keys are moved from one master to another.
     Resharded,
+    /// Slots are being moved, some of them with their keys already at the new place, while there are reads and writes
+    /// for as long as it takes.
+    HalfMoved,
     /// A master and its replica change places.
     Handover,
     /// A master is killed, its replica takes over, and it comes back as a replica.
@@ -33,10 +36,11 @@ enum Fault {
     HungMaster,
 }
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 7] = [
     Fault::Nothing,
     Fault::KilledClients,
     Fault::Resharded,
+    Fault::HalfMoved,
     Fault::Handover,
     Fault::KilledMaster,
     Fault::HungMaster,
@@ -59,6 +63,7 @@ impl Trial {
     async fn write(&self, cluster: &mut TestCluster, fault: Fault, first: u64) {
         let mut writer = Writer::new(cluster, 1);
         let writes = self.0.writes();
+        let mut moving = Vec::new();
         for number in 0..writes {
             self.0.before_write(number).await;
             let value = first + number;
@@ -68,6 +73,13 @@ impl Trial {
             if number == writes / 2 {
                 self.go_wrong(cluster, fault).await;
             }
+            if number == writes / 4 && fault == Fault::HalfMoved {
+                moving = half_move(cluster).await;
+            }
+        }
+        for (slot, from, to) in moving {
+            cluster.move_keys(slot, from, to).await;
+            cluster.end_move(slot, from, to).await;
         }
         self.0.end_writes();
     }
@@ -78,7 +90,8 @@ impl Trial {
         let has_other_owner =
             async |cluster: &TestCluster| cluster.owner(slot).await.is_some_and(|it| it != owner);
         match fault {
-            Fault::Nothing => {}
+            // That begins earlier and lasts to the end of the writes.
+            Fault::Nothing | Fault::HalfMoved => {}
             Fault::KilledClients => {
                 let losses = self.0.near.stats().losses;
                 for server in &cluster.servers {
@@ -130,9 +143,35 @@ impl Trial {
             // On a busy machine, a server may be silent for longer than a lease.
             Fault::Nothing => {}
             Fault::KilledClients => assert!(stats.losses >= 3),
+            Fault::HalfMoved => {
+                assert!(stats.redirections > 0 && stats.slots_moved > 0, "{stats:?}")
+            }
             _ => assert!(stats.slots_moved > 0, "{stats:?}"),
         }
     }
+}
+
+/// Begins to move the slots of a third of the keys to the next master, and moves the keys of every other one. Returns
+/// the slots with where they come from and where they go.
+async fn half_move(cluster: &TestCluster) -> Vec<(u16, usize, usize)> {
+    let mut masters = Vec::new();
+    for key in 0..KEYS {
+        masters.extend(cluster.owner(hash_slot(format!("n:{key}").as_bytes())).await);
+    }
+    masters.sort_unstable();
+    masters.dedup();
+    let mut moving = Vec::new();
+    for key in (0..KEYS).step_by(3) {
+        let slot = hash_slot(format!("n:{key}").as_bytes());
+        let from = cluster.owner(slot).await.unwrap();
+        let to = masters[(masters.iter().position(|it| *it == from).unwrap() + 1) % masters.len()];
+        cluster.begin_move(slot, from, to).await;
+        if key % 2 == 0 {
+            cluster.move_keys(slot, from, to).await;
+        }
+        moving.push((slot, from, to));
+    }
+    moving
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Servers of the tests' own.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::Write;
 use std::net::TcpListener;
@@ -16,6 +17,8 @@ use super::until;
 pub(super) struct Server {
     program: Program,
     options: Vec<String>,
+    /// What its process is given besides its options.
+    variables: Vec<(&'static str, OsString)>,
     port: u16,
     running: Running,
     folder: tempfile::TempDir,
@@ -118,16 +121,31 @@ impl Server {
 
     /// Starts a server with options besides those that all have.
     pub(super) async fn start_with(program: Program, options: &[&str]) -> Self {
-        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        Self::start_given(program, options, Vec::new()).await
+    }
+
+    /// Starts a server with variables of its environment.
+    pub(super) async fn start_given(
+        program: Program,
+        options: Vec<String>,
+        variables: Vec<(&'static str, OsString)>,
+    ) -> Self {
         // Another process may take the port before the server does; then it ends, and another is tried.
         for _ in 0..20 {
             let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
             let port = free.local_addr().unwrap().port();
             drop(free);
             let folder = tempfile::tempdir().unwrap();
-            let running = start(&program, port, &options, folder.path());
-            let (program, options) = (program.clone(), options.clone());
-            let mut server = Self { program, options, port, running, folder };
+            let mut server = Self {
+                program: program.clone(),
+                options: options.clone(),
+                variables: variables.clone(),
+                port,
+                running: Running::No,
+                folder,
+            };
+            server.start_process();
             if server.answers().await {
                 return server;
             }
@@ -193,15 +211,54 @@ impl Server {
         self.running = Running::No;
     }
 
-    /// Removes the folder in which the server would save its data.
+    /// Removes the folder in which the server would save its data, if that has not happened yet.
     pub(super) fn lose_folder(&self) {
-        std::fs::remove_dir_all(self.folder.path()).unwrap();
+        if self.folder.path().exists() {
+            std::fs::remove_dir_all(self.folder.path()).unwrap();
+        }
+    }
+
+    /// Another server of the same kind, without data.
+    pub(super) async fn another(&self) -> Self {
+        Self::start(self.program.clone()).await
+    }
+
+    /// Lets this server have what `other` has saved when it is started again.
+    pub(super) fn take_data_of(&self, other: &Self) {
+        let file = "dump.rdb";
+        std::fs::copy(other.folder().join(file), self.folder().join(file)).unwrap();
     }
 
     /// Starts it again on the same port, without data.
     pub(super) async fn start_again(&mut self) {
-        self.running = start(&self.program, self.port, &self.options, self.folder.path());
+        self.start_process();
         assert!(self.answers().await, "the server does not start again");
+    }
+
+    fn start_process(&mut self) {
+        self.running = match &self.program {
+            Program::File(path) => Running::File(self.spawn(path)),
+            Program::Here => serve_here(self.port),
+        };
+    }
+
+    fn spawn(&self, program: &Path) -> Child {
+        let mut command = Command::new(program);
+        let port = self.port.to_string();
+        if let [file, rest @ ..] = &self.options[..]
+            && rest.iter().any(|option| option == "--sentinel")
+        {
+            command.arg(file).args(["--sentinel", "--port", &port, "--bind", "127.0.0.1"]);
+        } else if self.program.is_larder() {
+            command.args(["serve", "--port", &port]);
+        } else {
+            command.args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]);
+            command.args(["--appendonly", "no"]).args(&self.options);
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.current_dir(self.folder());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
     }
 }
 
@@ -214,14 +271,6 @@ impl Drop for Server {
     }
 }
 
-fn start(program: &Program, port: u16, options: &[String], folder: &Path) -> Running {
-    let path = match program {
-        Program::File(path) => path,
-        Program::Here => return serve_here(port),
-    };
-    Running::File(spawn(path, port, options, folder))
-}
-
 /// Without data, and as a server that saves nothing.
 fn serve_here(port: u16) -> Running {
     let hub = Hub::new();
@@ -232,23 +281,6 @@ fn serve_here(port: u16) -> Running {
     config.threads = 1;
     // The port may be another process's by now.
     larder_server::Server::start(cache, hub, config).map_or(Running::No, Running::Here)
-}
-
-fn spawn(program: &PathBuf, port: u16, options: &[String], folder: &Path) -> Child {
-    let mut command = Command::new(program);
-    let port = port.to_string();
-    if let [file, rest @ ..] = options
-        && rest.iter().any(|option| option == "--sentinel")
-    {
-        command.arg(file).args(["--sentinel", "--port", &port, "--bind", "127.0.0.1"]);
-    } else if program.file_name().is_some_and(|name| name == "larder") {
-        command.args(["serve", "--port", &port]);
-    } else {
-        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        command.args(options);
-    }
-    command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().unwrap()
 }
 
 pub(super) async fn connect(port: u16) -> redis::RedisResult<MultiplexedConnection> {

@@ -154,3 +154,92 @@ async fn a_loader_that_fails_or_dies_leaves_its_turn_to_another_process() {
     })
     .await;
 }
+
+/// Loads, removals and writes of all processes race, and turns end before their loaders do. Each value is the number of
+/// the last change of what loaders read, so one that is stored too late is found.
+async fn loads_race(builder: impl Fn() -> NearBuilder<u64, u64>) {
+    const KEYS: u64 = 4;
+    const CALLS: u64 = 120;
+    // Shorter than some of the loads.
+    let turn = Duration::from_millis(4);
+    let members = fleet(|| builder().one_load_in_fleet(turn).load_patience(LONG)).await;
+    let truth: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(1)).collect();
+    // What each process has removed older values than.
+    let removed: Vec<Vec<AtomicU64>> =
+        members.iter().map(|_| (0..KEYS).map(|_| AtomicU64::default()).collect()).collect();
+    let call = async |number: usize, task: u64| {
+        let (near, removed) = (&members[number], &removed[number]);
+        let mut random = task.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        for _ in 0..CALLS {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let key = (random >> 33) % KEYS;
+            let (truth, removed) = (&truth[key as usize], &removed[key as usize]);
+            let changes = || truth.fetch_add(1, Ordering::SeqCst) + 1;
+            match (random >> 40) % 8 {
+                0 => {
+                    let value = changes();
+                    near.remove(&key).await.unwrap();
+                    removed.fetch_max(value, Ordering::SeqCst);
+                }
+                1 => {
+                    let value = changes();
+                    near.remove_many(&[key]).await.unwrap();
+                    removed.fetch_max(value, Ordering::SeqCst);
+                }
+                _ => {
+                    let floor = removed.load(Ordering::SeqCst);
+                    let pause = Duration::from_micros((random >> 50) % 8_000);
+                    let load = async || {
+                        let value = truth.load(Ordering::SeqCst);
+                        tokio::time::sleep(pause).await;
+                        Ok::<_, NearError>(Some(Record::new(value)))
+                    };
+                    let value = near.get_or_load(&key, load).await.unwrap().unwrap();
+                    assert!(value >= floor, "{value} was removed by the change {floor}");
+                }
+            }
+        }
+    };
+    futures((0..members.len() * 3).map(|task| call(task % members.len(), task as u64))).await;
+    let late: u64 = members.iter().map(|member| member.stats().late_loads).sum();
+    assert!(late > 0, "no load was late");
+    for key in 0..KEYS {
+        let last = truth[key as usize].load(Ordering::SeqCst);
+        for member in &members {
+            until("nothing old is left", async || {
+                member.get(&key).await.unwrap().is_none_or(|value| value == last)
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn loads_that_race_with_removals_leave_nothing_old() {
+    with_each(async |server| loads_race(|| near(&server.address())).await).await;
+    with_cluster(2, 0, async |cluster| loads_race(|| cluster.near()).await).await;
+}
+
+/// The server has nothing to remove, so it notifies nobody, and the loader of another process has an old value.
+#[tokio::test]
+async fn a_removal_of_nothing_ends_the_turn_of_another_process() {
+    with_each(async |server| {
+        let builder = || near::<u64>(&server.address()).one_load_in_fleet(LONG).connect();
+        let (here, there) = (builder().await.unwrap(), builder().await.unwrap());
+        for has_many in [false, true] {
+            let load = async || {
+                let removed = if has_many {
+                    there.remove_many(&[1]).await.unwrap() > 0
+                } else {
+                    there.remove(&1).await.unwrap()
+                };
+                assert!(!removed, "the turn of a key is no value");
+                Ok::<_, NearError>(Some(Record::new(7)))
+            };
+            assert_eq!(here.get_or_load(&1, load).await.unwrap(), Some(7), "its caller gets it");
+            assert_eq!(there.get(&1).await.unwrap(), None, "and the server does not");
+        }
+        assert_eq!(here.stats().late_loads, 2);
+    })
+    .await;
+}

@@ -76,6 +76,11 @@ impl Watched {
         }
     }
 
+    /// How many reads there have been.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::SeqCst)
+    }
+
     /// How many writes there are.
     pub(super) fn writes(&self) -> u64 {
         self.wanted / 100

@@ -23,6 +23,9 @@ impl Guide for Single {
 
     fn judge(&self, replies: &[Reply]) -> Verdict {
         match replies.first() {
+            // It cannot save its data, and refuses `PING` and writes until it can. Its reply came after all that it has
+            // pushed, as ever.
+            Some(Reply::Refused(refusal)) if refusal.starts_with("MISCONF") => Verdict::Proven,
             Some(Reply::Refused(_)) | None => Verdict::Wrong,
             Some(_) => Verdict::Proven,
         }
@@ -33,4 +36,20 @@ impl Guide for Single {
     }
 
     fn is_away(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::redis_crate::RedisTransport;
+
+    #[test]
+    fn a_server_that_cannot_save_is_still_the_one() {
+        let single = Single(Box::new(RedisTransport::new("redis://127.0.0.1:1", b"").unwrap()));
+        let refused = |refusal: &str| single.judge(&[Reply::Refused(refusal.to_owned())]);
+        assert_eq!(refused("MISCONF Redis is configured to save RDB snapshots"), Verdict::Proven);
+        assert_eq!(refused("NOAUTH Authentication required."), Verdict::Wrong);
+        assert_eq!(single.judge(&[Reply::Status("PONG".to_owned())]), Verdict::Proven);
+        assert_eq!(single.judge(&[]), Verdict::Wrong);
+    }
 }
