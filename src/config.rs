@@ -19,7 +19,7 @@ use crate::listener::{AtomicListening, Listen, Listener, Removal};
 use crate::maintainer::Attendance;
 use crate::policy::bounds::Bounds;
 use crate::policy::{Accesses, Policy};
-use crate::shadow::{Shadow, ShadowConfig};
+use crate::shadow::{NamespaceShadows, Shadow, ShadowConfig};
 use crate::task::Background;
 
 mod time;
@@ -404,6 +404,14 @@ where
         };
         let bounds = Bounds { capacity: self.capacity, max_weight: self.max_weight };
         let (quotas, choose_namespace) = self.quotas(bounds, cores)?;
+        let attendance = Attendance::new();
+        let namespaces = quotas.as_ref().map(|quotas| {
+            let (count, wake_state) = (quotas.len(), attendance.wake_state());
+            let shadows =
+                NamespaceShadows::new(&self.policy, count, self.maintenance, cores, wake_state);
+            (quotas, Arc::new(shadows))
+        });
+        let namespaces = namespaces.as_ref().map(|(quotas, shadows)| (*quotas, shadows));
         let mut evictors = Vec::with_capacity(partitions);
         let (mut accesses, mut weighs_costs) = (None, false);
         for index in 0..partitions {
@@ -416,10 +424,9 @@ where
             let evictor = Evictor::new(policy, accesses, limits)
                 .with_timers(self.time.timers())
                 .with_weigher(self.weigher.is_some())
-                .with_quotas(quotas.as_ref());
+                .with_quotas(namespaces);
             evictors.push(evictor);
         }
-        let attendance = Attendance::new();
         let shadow = self.shadow.as_ref().map(|config| {
             let wake_state = attendance.wake_state();
             Shadow::new(config, &self.policy, bounds, self.maintenance, cores, wake_state)

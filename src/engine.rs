@@ -64,7 +64,7 @@ use crate::maintainer::{Attendance, is_left};
 use crate::namespaces::Quotas;
 use crate::policy::Accesses;
 use crate::reclaim;
-use crate::shadow::Shadow;
+use crate::shadow::{NamespaceShadows, Shadow};
 use crate::table::Table;
 
 // A change of the table, from its reservation to its report.
@@ -189,6 +189,8 @@ pub(crate) struct Engine<K, V> {
     /// For explanations of misses, if they were asked for.
     pub(crate) history: Option<Box<RemovalHistory>>,
     pub(crate) shadow: Option<Box<Shadow>>,
+    /// If the cache has namespaces.
+    pub(crate) namespace_shadows: Option<Arc<NamespaceShadows>>,
     pub(crate) atomic: Option<Box<AtomicListening<K, V>>>,
     /// For the listener, if there is one.
     pub(crate) deliveries: Option<Deliveries<K, V>>,
@@ -256,6 +258,7 @@ impl<K, V> Engine<K, V> {
         let capacity = limits().fold(0_usize, |sum, limits| sum.saturating_add(limits.entries));
         let max_weight = limits().fold(0_u64, |sum, limits| sum.saturating_add(limits.weight));
         let quotas = evictors.first().and_then(Evictor::quotas).cloned();
+        let namespace_shadows = evictors.first().and_then(Evictor::namespace_shadows).cloned();
         let loans = Loans::new(evictors.iter().map(|evictor| evictor.limits().weight));
         let by_entries = (capacity / PACE_PART).max(SMALL_PACE.min(capacity / 2));
         let pace_entries =
@@ -314,6 +317,7 @@ impl<K, V> Engine<K, V> {
             timing,
             history,
             shadow,
+            namespace_shadows,
             atomic,
             deliveries: listening.map(Deliveries::new),
             // Changes then always look further, so those of other caches do not have to.
@@ -420,6 +424,7 @@ impl<K, V> Engine<K, V> {
         self.has_closed_buckets()
             || self.partitions.iter().any(is_waiting)
             || self.shadow.as_ref().is_some_and(|shadow| shadow.is_due())
+            || self.namespace_shadows.as_ref().is_some_and(|shadows| shadows.is_due())
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -8,6 +8,10 @@
 //! The bound is one for all partitions: a partition evicts if `total` is above it, whatever the partition
 //! itself holds. The next generation is made when the last one is ended, so a namespace always has one.
 //!
+//! A namespace with a maximum that has more than that loses entries until it has not, whatever the bound is. If the
+//! partition of the new entry has no other entry of the namespace, the excess is noted here, for the thread to
+//! seek it in the other partitions (`engine::room`).
+//!
 //! # What always holds
 //! While no thread is between two steps, `total` is the sum of all accounts, those of ended generations
 //! included. The sum of the minimums is at most the bound. So if `total` is above the bound, then some
@@ -23,8 +27,9 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
-use crate::base::sync::{self, AtomicU64, AtomicUsize, Mutex, Ordering};
-use crate::tags::{Account, QuotaUnit, Tag};
+use crate::base::hash::KeyHash;
+use crate::base::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::tags::{Account, QuotaUnit, Share, Tag};
 
 /// The most threads that count hits apart from each other.
 const MAX_STRIPES: usize = 8;
@@ -39,6 +44,8 @@ pub struct NamespaceStats {
     pub name: String,
     /// What it is guaranteed, in entries or in units of weight.
     pub minimum: u64,
+    /// The most that it may hold, in the same unit; `None` if only the bound limits it.
+    pub maximum: Option<u64>,
     /// The number of its entries that maintenance has seen and that may be evicted, without those that were
     /// [invalidated](crate::Cache::invalidate_namespace).
     pub entries: u64,
@@ -61,12 +68,27 @@ pub struct NamespaceStats {
 /// A namespace of which no other thread has counted anything yet.
 struct Namespace {
     name: Arc<str>,
-    minimum: u64,
+    share: Share,
     /// The generation to which new entries belong.
     current: Mutex<Arc<Tag>>,
     insertions: AtomicU64,
     evictions: AtomicU64,
     evicted_weight: AtomicU64,
+}
+
+/// A namespace above its maximum, whose excess is sought in all partitions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Excess {
+    pub(crate) namespace: u32,
+    /// The key whose insertion was too much. It is spared as long as there is another entry.
+    pub(crate) newest: Option<KeyHash>,
+    ticket: u64,
+}
+
+#[derive(Default)]
+struct Excesses {
+    noted: Vec<Excess>,
+    next_ticket: u64,
 }
 
 /// Hits and misses of each namespace, in turn, as some of the threads have counted them.
@@ -83,6 +105,11 @@ pub(crate) struct Quotas {
     /// The partition in which the last search for room elsewhere began.
     hand: AtomicUsize,
     minimums: u64,
+    /// Whether some namespace has a maximum.
+    has_maximums: bool,
+    /// Namespaces above their maximums, whose excess is not in the partition that has noticed it.
+    excesses: Mutex<Excesses>,
+    has_excesses: AtomicBool,
     namespaces: Box<[CachePadded<Namespace>]>,
     numbers: HashMap<Arc<str>, u32, ahash::RandomState>,
     /// Empty if lookups are not counted.
@@ -90,26 +117,29 @@ pub(crate) struct Quotas {
 }
 
 impl Quotas {
-    /// Namespaces of different names with their minimums, the first for all entries that are in no other.
+    /// Namespaces of different names with their shares, one of them, without a name, for all entries that are in no
+    /// other.
     /// `counted_by` threads count lookups; 0 if none does.
     pub(crate) fn new(
         unit: QuotaUnit,
         bound: u64,
-        namespaces: Vec<(Arc<str>, u64)>,
+        namespaces: Vec<(Arc<str>, Share)>,
         counted_by: usize,
     ) -> Self {
         let numbers = (0..).zip(&namespaces).map(|(at, (name, _))| (Arc::clone(name), at));
         let numbers = numbers.collect();
-        let minimums = namespaces.iter().fold(0_u64, |sum, (_, least)| sum.saturating_add(*least));
+        let minimums = namespaces.iter().map(|(_, share)| share.minimum);
+        let minimums = minimums.fold(0_u64, u64::saturating_add);
+        let has_maximums = namespaces.iter().any(|(_, share)| share.has_maximum());
         let counts = || (0..2 * namespaces.len()).map(|_| AtomicU64::new(0)).collect();
         let stripes = counted_by.next_power_of_two().min(MAX_STRIPES);
         let stripes = if counted_by == 0 { 0 } else { stripes };
         let lookups = (0..stripes).map(|_| CachePadded::new(counts())).collect();
-        let make = |(at, (name, minimum)): (u32, (Arc<str>, u64))| {
-            let current = Tag::of_namespace(&name, Account::new(at, unit, minimum));
+        let make = |(at, (name, share)): (u32, (Arc<str>, Share))| {
+            let current = Tag::of_namespace(&name, Account::new(at, unit, share));
             CachePadded::new(Namespace {
                 name,
-                minimum,
+                share,
                 current: Mutex::new(current),
                 insertions: AtomicU64::new(0),
                 evictions: AtomicU64::new(0),
@@ -123,6 +153,9 @@ impl Quotas {
             total: CachePadded::new(AtomicU64::new(0)),
             hand: AtomicUsize::new(0),
             minimums,
+            has_maximums,
+            excesses: Mutex::new(Excesses::default()),
+            has_excesses: AtomicBool::new(false),
             lookups,
             numbers,
             namespaces: (0..).zip(namespaces).map(make).collect(),
@@ -151,8 +184,8 @@ impl Quotas {
 
     /// Ends the current generation of a namespace, and begins the next.
     pub(crate) fn invalidate(&self, number: u32) {
-        let Namespace { name, minimum, current, .. } = &*self.namespaces[number as usize];
-        let next = Tag::of_namespace(name, Account::new(number, self.unit, *minimum));
+        let Namespace { name, share, current, .. } = &*self.namespaces[number as usize];
+        let next = Tag::of_namespace(name, Account::new(number, self.unit, *share));
         let ended = {
             let mut current = sync::lock(current);
             // Under the lock, so that no entry is given the next one while this still lives.
@@ -165,6 +198,48 @@ impl Quotas {
     /// The sum of the minimums.
     pub(crate) fn minimums(&self) -> u64 {
         self.minimums
+    }
+
+    /// Whether some namespace has a maximum.
+    pub(crate) fn has_maximums(&self) -> bool {
+        self.has_maximums
+    }
+
+    /// Whether the namespace of that number has more than its maximum.
+    pub(crate) fn is_above_maximum(&self, number: u32) -> bool {
+        let namespace = &self.namespaces[number as usize];
+        namespace.share.has_maximum()
+            && sync::lock(&namespace.current).account().is_some_and(Account::is_above_maximum)
+    }
+
+    /// Notes a namespace above its maximum of which a partition has nothing to evict but `newest`.
+    #[cold]
+    pub(crate) fn note_excess(&self, namespace: u32, newest: Option<KeyHash>) {
+        let mut excesses = sync::lock(&self.excesses);
+        let ticket = excesses.next_ticket;
+        excesses.next_ticket += 1;
+        excesses.noted.push(Excess { namespace, newest, ticket });
+        self.has_excesses.store(true, Ordering::Relaxed);
+    }
+
+    /// An excess that was noted and not [settled](Self::settle_excess) yet. Several threads may seek the same one,
+    /// so that none returns before it is gone.
+    #[inline]
+    pub(crate) fn noted_excess(&self) -> Option<Excess> {
+        // Relaxed: the thread that has noted one calls this itself, later.
+        if self.has_excesses.load(Ordering::Relaxed) { self.last_excess() } else { None }
+    }
+
+    #[cold]
+    fn last_excess(&self) -> Option<Excess> {
+        sync::lock(&self.excesses).noted.last().copied()
+    }
+
+    /// Forgets an excess that was evicted.
+    pub(crate) fn settle_excess(&self, settled: Excess) {
+        let mut excesses = sync::lock(&self.excesses);
+        excesses.noted.retain(|excess| excess.ticket != settled.ticket);
+        self.has_excesses.store(!excesses.noted.is_empty(), Ordering::Relaxed);
     }
 
     /// The bound on weight, if that is what the namespaces share.
@@ -224,6 +299,15 @@ impl Quotas {
         is_lost
     }
 
+    /// Takes an entry that is to be evicted off the accounts, if its namespace is above its maximum.
+    pub(crate) fn try_lose_excess(&self, account: &Account, weight: u32) -> bool {
+        let is_lost = account.try_lose_excess(weight);
+        if is_lost {
+            self.total.fetch_sub(self.unit.cost(weight), Ordering::Relaxed);
+        }
+        is_lost
+    }
+
     pub(crate) fn count_insertion(&self, number: u32) {
         self.namespaces[number as usize].insertions.fetch_add(1, Ordering::Relaxed);
     }
@@ -246,7 +330,7 @@ impl Quotas {
     /// What a namespace holds and has done.
     pub(crate) fn stats(&self, number: u32) -> NamespaceStats {
         let at = number as usize;
-        let Namespace { name, minimum, insertions, evictions, evicted_weight, .. } =
+        let Namespace { name, share, insertions, evictions, evicted_weight, .. } =
             &*self.namespaces[at];
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let counted = |at: usize| {
@@ -256,7 +340,8 @@ impl Quotas {
         let (entries, weight) = self.current(number).account().map_or((0, 0), Account::held);
         NamespaceStats {
             name: name.to_string(),
-            minimum: *minimum,
+            minimum: share.minimum,
+            maximum: share.has_maximum().then_some(share.maximum),
             entries,
             weight,
             hits: counted(2 * at),
@@ -284,7 +369,7 @@ mod tests {
 
     #[test]
     fn ended_generation_leaves_the_account_of_the_next_empty() {
-        let names = vec![("".into(), 0), ("a".into(), 2)];
+        let names = vec![("".into(), Share::at_least(0)), ("a".into(), Share::at_least(2))];
         let quotas = Quotas::new(QuotaUnit::Entries, 10, names, 1);
         let (number, old) = (quotas.number_of("a").unwrap(), quotas.current(1));
         (0..4).for_each(|_| quotas.add(old.account().unwrap(), 3));
@@ -298,7 +383,7 @@ mod tests {
 
     #[test]
     fn lowered_bound_is_approached_and_never_left_behind() {
-        let quotas = Quotas::new(QuotaUnit::Entries, 10, vec![("".into(), 0)], 0);
+        let quotas = Quotas::new(QuotaUnit::Entries, 10, vec![("".into(), Share::at_least(0))], 0);
         let current = quotas.current(0);
         let account = current.account().unwrap();
         (0..10).for_each(|_| quotas.add(account, 1));

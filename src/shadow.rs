@@ -31,6 +31,8 @@
 //! partition, however many the cache has. Removals are played to it, and expirations when the cache
 //! notices them.
 //!
+//! `namespaces` has the shadows of single namespaces.
+//!
 //! # Orderings
 //! - `is_due`: stored `SeqCst` before the state of the maintenance thread is read, and read `SeqCst`
 //!   after that thread has declared the cache idle; see `maintainer`.
@@ -56,6 +58,8 @@ use crate::policy::Policy;
 use crate::policy::bounds::Bounds;
 use crate::reclaim::{AnyGuard, Guard, Tally};
 
+// Shadows of single namespaces.
+mod namespaces;
 mod config;
 mod miniature;
 mod record;
@@ -65,6 +69,7 @@ pub use config::ShadowConfig;
 #[cfg(feature = "metrics")]
 pub(crate) use miniature::ShadowMisses;
 use miniature::{Lookups, MissesSeen, ShadowCache};
+pub(crate) use namespaces::NamespaceShadows;
 pub(crate) use record::ShadowKind;
 use record::{SAMPLE_BITS, ShadowRecord, sample_of};
 pub use report::{ShadowPoint, ShadowReport};

@@ -6,6 +6,8 @@
 
 // Traces that are generated.
 pub mod synthetic;
+// Sizes of their keys.
+pub mod sized;
 // Traces in files.
 mod recorded;
 

@@ -54,6 +54,15 @@ pub enum BuildError {
         /// The name.
         given: String,
     },
+    /// The maximum of a namespace is 0, or less than its minimum.
+    MaximumTooLow {
+        /// Which namespace.
+        namespace: String,
+        /// What was given.
+        given: u64,
+        /// The least that it can be.
+        least: u64,
+    },
     /// The minimums of the namespaces add up to more than the bound.
     MinimumsTooLarge {
         /// Their sum.
@@ -170,6 +179,9 @@ impl fmt::Display for BuildError {
             Self::DuplicateNamespace { given } => {
                 write!(f, "namespace `{given}` was given twice; give each once")
             }
+            Self::MaximumTooLow { namespace, given, least } => {
+                write!(f, "maximum {given} of namespace `{namespace}`; use at least {least}")
+            }
             Self::MinimumsTooLarge { given, bound } => write!(
                 f,
                 "the minimums of the namespaces add up to {given}; use at most the bound of {bound}"
@@ -216,6 +228,51 @@ impl fmt::Display for BuildError {
 }
 
 impl Error for BuildError {}
+
+/// Why [`Cache::shadow_namespace`](crate::Cache::shadow_namespace) began nothing.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum NamespaceShadowError {
+    /// The cache has no namespace of that name.
+    NoSuchNamespace {
+        /// What was given.
+        given: String,
+    },
+    /// The bound was 0.
+    ZeroBound,
+    /// So many namespaces have shadows already.
+    TooMany {
+        /// The most that may have them at a time.
+        limit: usize,
+    },
+    /// The configuration of the shadows is wrong.
+    Config(BuildError),
+}
+
+impl fmt::Display for NamespaceShadowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchNamespace { given } => {
+                write!(f, "no namespace `{given}`; use one that the builder was given")
+            }
+            Self::ZeroBound => f.write_str("a bound of 0 holds nothing; use at least 1"),
+            Self::TooMany { limit } => write!(
+                f,
+                "{limit} namespaces have shadow caches already; end those of another one first"
+            ),
+            Self::Config(_) => f.write_str("the shadow caches are configured wrongly"),
+        }
+    }
+}
+
+impl Error for NamespaceShadowError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// Why [`register_policy`](crate::policy::register_policy) registered nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]

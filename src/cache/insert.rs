@@ -220,7 +220,7 @@ where
             },
             Some(tags) => {
                 let spec = timing.spec_always(lifetime, hash);
-                Owned::extended(hash, weight, key, value, spec, Some(tags))
+                self.make_tagged(hash, weight, (key, value), spec, tags)
             }
         };
         if cost != LoadTime::default() {
@@ -240,11 +240,31 @@ where
         tags: Option<TagSet>,
         is_unevictable: bool,
     ) -> Owned<K, V> {
-        let new = match spec {
-            None => Owned::new(hash, weight, key, value),
-            Some(spec) => Owned::extended(hash, weight, key, value, spec, tags),
+        let new = match (spec, tags) {
+            (None, _) => Owned::new(hash, weight, key, value),
+            (Some(spec), None) => Owned::extended(hash, weight, key, value, spec, None),
+            (Some(spec), Some(tags)) => self.make_tagged(hash, weight, (key, value), spec, tags),
         };
         self.finish_new(new, hash, is_unevictable)
+    }
+
+    /// Makes a new entry with tags, of which the first may be its namespace.
+    fn make_tagged(
+        &self,
+        hash: KeyHash,
+        weight: u32,
+        (key, value): (K, V),
+        spec: DeadlineSpec,
+        tags: TagSet,
+    ) -> Owned<K, V> {
+        let namespace = tags.account().map(|account| account.namespace);
+        let new = Owned::extended(hash, weight, key, value, spec, Some(tags));
+        if let (Some(namespace), Some(shadows)) = (namespace, &self.shared.engine.namespace_shadows)
+            && shadows.samples(namespace, hash)
+        {
+            new.as_ptr().set_sampled();
+        }
+        new
     }
 
     /// Sets what does not depend on the extension of a new entry.

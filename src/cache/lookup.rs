@@ -9,6 +9,7 @@ use crate::base::hash::KeyHash;
 use crate::base::stats::Counter;
 use crate::entry::{Entry, EntryPtr};
 use crate::reclaim::{AnyGuard, Guard};
+use crate::shadow::ShadowKind;
 use crate::table::BucketProbe;
 use crate::tags::TagSet;
 
@@ -133,6 +134,9 @@ where
             && let Some(account) = pointer.tags().and_then(TagSet::account)
         {
             quotas.count_lookup(account.namespace, true, guard.thread());
+            if let Some(shadows) = &self.shared.engine.namespace_shadows {
+                shadows.count_hit(account.namespace, guard.thread());
+            }
         }
         self.shared.engine.record_hit(pointer, guard.thread());
         Some(entry)
@@ -156,13 +160,8 @@ where
         let is_valid =
             !found.0.is_invalidated() && self.shared.engine.timing.is_valid_for_use(found.0);
         let valid = if is_valid { Some(found) } else { self.retry_find(found.0, key, hash, guard) };
-        if found.0.is_sampled()
-            && let Some(shadow) = &self.shared.engine.shadow
-        {
-            match valid {
-                Some((pointer, _)) => shadow.note_hit(hash, pointer, guard),
-                None => shadow.note_expired(hash, guard),
-            }
+        if found.0.is_sampled() {
+            self.report_sampled(found.0, valid.map(|(pointer, _)| pointer), hash, guard);
         }
         let (pointer, entry) = valid?;
         if self.shared.settings.expiry.is_some() {
@@ -172,6 +171,37 @@ where
             self.note_use(pointer, entry, remaining);
         }
         Some((pointer, entry))
+    }
+
+    /// Reports to the shadows that a lookup found an entry of a sampled key, and what of the key is valid.
+    #[inline(never)]
+    fn report_sampled(
+        &self,
+        found: EntryPtr,
+        valid: Option<EntryPtr>,
+        hash: KeyHash,
+        guard: &Guard,
+    ) {
+        if let Some(shadow) = &self.shared.engine.shadow
+            && shadow.samples(hash)
+        {
+            match valid {
+                Some(pointer) => shadow.note_hit(hash, pointer, guard),
+                None => shadow.note_expired(hash, guard),
+            }
+        }
+        let entry = valid.unwrap_or(found);
+        if let Some(shadows) = &self.shared.engine.namespace_shadows
+            && let Some(account) = entry.tags().and_then(TagSet::account)
+        {
+            let (kind, weight) = match valid {
+                None => (ShadowKind::Removed, 0),
+                // An unevictable entry is a hit whatever the bounds and the policy.
+                Some(pointer) if pointer.meta().is_unevictable() => return,
+                Some(pointer) => (ShadowKind::Hit, pointer.meta().weight()),
+            };
+            shadows.note_found(account.namespace, hash, kind, weight);
+        }
     }
 
     /// Out of line, for few caches count; and those that have a tally for it do so for misses alone.

@@ -199,6 +199,9 @@ impl<K, V, S> Cache<K, V, S> {
         let Some(number) = quotas.number_of(namespace) else { return false };
         self.shared.engine.mark_all_changed();
         quotas.invalidate(number);
+        if let Some(shadows) = &self.shared.engine.namespace_shadows {
+            shadows.clear(number);
+        }
         true
     }
 

@@ -10,7 +10,7 @@ use crate::base::error::BuildError;
 use crate::cache::ChooseNamespace;
 use crate::namespaces::Quotas;
 use crate::policy::bounds::Bounds;
-use crate::tags::QuotaUnit;
+use crate::tags::{QuotaUnit, Share};
 
 /// The most namespaces: a cache needs about 300 bytes for each, whether it has entries or not.
 const MAX_NAMESPACES: u64 = 1 << 20;
@@ -51,7 +51,7 @@ const MAX_NAMESPACES: u64 = 1 << 20;
 #[must_use = "namespaces do nothing until a builder is given them"]
 pub struct Namespaces<K> {
     choose: Option<ChooseNamespace<K>>,
-    given: Vec<(Arc<str>, u64)>,
+    given: Vec<(Arc<str>, Share)>,
 }
 
 /// What a cache is built with if it has namespaces.
@@ -107,7 +107,45 @@ impl<K> Namespaces<K> {
     /// guarantees nothing; such a namespace has statistics of its own and can be invalidated. The empty name
     /// is that of all entries that are in no other namespace.
     pub fn guarantee(mut self, name: &str, minimum: u64) -> Self {
-        self.given.push((name.into(), minimum));
+        self.given.push((name.into(), Share::at_least(minimum)));
+        self
+    }
+
+    /// Adds the namespace `name` as [`guarantee`](Self::guarantee) does, and limits it to `maximum`, in the same
+    /// unit: at least 1, and at least `minimum`.
+    ///
+    /// A namespace that holds more loses entries of its own until it does not, even if the cache has room: of the
+    /// partition of the new entry the oldest that were not used since they were last looked at, and if that has no
+    /// other, of another partition. That is the order of a clock, not of the policy. An entry that is heavier than
+    /// the maximum is evicted as soon as it is stored, and no other with it.
+    ///
+    /// What counts is what maintenance has seen, as with the bound of the cache. A maximum is a bound against noisy
+    /// neighbours: give each tenant the most that it may take of the others' room. [`NamespaceStats::maximum`]
+    /// shows it.
+    ///
+    /// [`NamespaceStats::maximum`]: crate::NamespaceStats::maximum
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, Maintenance, Namespaces};
+    ///
+    /// let tenants = Namespaces::by_name(|key: &String| key.split(':').next().unwrap_or(""))
+    ///     .guarantee("acme", 20)
+    ///     .guarantee_up_to("trial", 5, 10);
+    /// let cache = Cache::builder()
+    ///     .capacity(100)
+    ///     .maintenance(Maintenance::Inline)
+    ///     .namespaces(tenants)
+    ///     .build()?;
+    /// for page in 0..1_000 {
+    ///     cache.insert(format!("trial:{page}"), page);
+    /// }
+    /// // The cache has room, but not for `trial`.
+    /// assert_eq!(cache.len(), 10);
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    pub fn guarantee_up_to(mut self, name: &str, minimum: u64, maximum: u64) -> Self {
+        self.given.push((name.into(), Share { minimum, maximum }));
         self
     }
 }
@@ -125,7 +163,7 @@ impl<K> fmt::Debug for Namespaces<K> {
             Some(ChooseNamespace::Number(_)) => "number",
             None => "insertion",
         };
-        f.debug_struct("Namespaces").field("by", &by).field("guaranteed", &self.given).finish()
+        f.debug_struct("Namespaces").field("by", &by).field("given", &self.given).finish()
     }
 }
 
@@ -135,7 +173,8 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// - A namespace at or below its minimum loses no entry to another one. It may lose one to itself: its new
     ///   entry may come above the minimum, and then the policy chooses among all.
-    /// - What no minimum protects is shared by all, as the policy decides.
+    /// - What no minimum protects is shared by all, as the policy decides. A namespace may have a
+    ///   [maximum](Namespaces::guarantee_up_to) too.
     /// - By weight, an entry that lies across the minimum is evicted if nothing else can be. So a namespace
     ///   is sure of its minimum less the weight of one entry.
     /// - What counts is what maintenance has seen: an entry that another thread has just removed counts until that
@@ -158,13 +197,14 @@ impl<K, V, S> Builder<K, V, S> {
     /// The order of eviction within what is protected is that of a clock, not of the policy: the policy has given
     /// such entries up, and the oldest that was not used since leaves when its namespace has a newer entry.
     /// [`Cache::coldest`] and [`Cache::hottest`] leave those entries out, and [`Cache::demote`] refuses them. [Shadow caches](Self::shadow) simulate
-    /// caches without namespaces.
+    /// caches without namespaces; [`Cache::shadow_namespace`] runs some for one namespace.
     ///
     /// # Examples
     /// [`Namespaces`] has one.
     ///
     /// [`Cache::insert_unevictable`]: crate::Cache::insert_unevictable
     /// [`Cache::namespace_stats`]: crate::Cache::namespace_stats
+    /// [`Cache::shadow_namespace`]: crate::Cache::shadow_namespace
     /// [`Cache::invalidate_namespace`]: crate::Cache::invalidate_namespace
     /// [`Cache::coldest`]: crate::Cache::coldest
     /// [`Cache::hottest`]: crate::Cache::hottest
@@ -192,14 +232,22 @@ impl<K, V, S> Builder<K, V, S> {
         if let Some((name, _)) = given.iter().find(|(name, _)| !names.insert(&**name)) {
             return Err(BuildError::DuplicateNamespace { given: name.to_string() });
         }
-        let minimums = given.iter().fold(0_u64, |sum, (_, least)| sum.saturating_add(*least));
+        let is_too_low = |share: Share| share.maximum < share.minimum.max(1);
+        if let Some((name, Share { minimum, maximum })) =
+            given.iter().find(|(_, share)| is_too_low(*share))
+        {
+            let (namespace, given, least) = (name.to_string(), *maximum, (*minimum).max(1));
+            return Err(BuildError::MaximumTooLow { namespace, given, least });
+        }
+        let minimums = given.iter().map(|(_, share)| share.minimum);
+        let minimums = minimums.fold(0_u64, u64::saturating_add);
         if minimums > bound {
             return Err(BuildError::MinimumsTooLarge { given: minimums, bound });
         }
         let mut all = given.clone();
         if !names.contains("") {
             // The last, so that the numbers of the others are those of the user.
-            all.push(("".into(), 0));
+            all.push(("".into(), Share::at_least(0)));
         }
         let counted_by = if self.is_counting_lookups { cores } else { 0 };
         Ok((Some(Arc::new(Quotas::new(unit, bound, all, counted_by))), choose.clone()))

@@ -159,6 +159,11 @@
 //!   has to be one for all partitions too, and its count one word that all writers change: a partition in which
 //!   all is protected must be able to take room that another one has.
 //! - A partition has a list only for namespaces of which it keeps entries, so thousands of namespaces cost little.
+//! - A [maximum](crate::Namespaces::guarantee_up_to) is kept by the namespace itself: its excess is taken from a clock of
+//!   its own entries, and never from another namespace. Only namespaces with a maximum have that clock.
+//! - A [curve of one namespace](crate::Cache::shadow_namespace) is simulated only if it is asked for. A lookup that
+//!   finds nothing has no namespace, so the insertion that follows stands for it; the namespace's own hits and
+//!   insertions are all counted, and sampled keys only have to say what share of them other sizes would miss.
 //!
 //! Three synthetic traces in one cache of 6,000 entries, where `scanmix` makes four times as many requests as each
 //! of the others; hit ratios in percent (the benchmark `namespaces`, which always gives the same figures):

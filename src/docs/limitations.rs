@@ -54,8 +54,10 @@
 //! # Snapshots
 //! - A snapshot shows each entry as it was when it was written. A later invalidation, removal or
 //!   replacement does not reach the file, so the old entry comes back when the snapshot is loaded.
-//! - [Namespaces](crate::Builder::namespaces) have a guaranteed minimum and no maximum. They are fixed when the
-//!   cache is built. [Shadow caches](crate::ShadowConfig) know nothing of them.
+//! - [Namespaces](crate::Builder::namespaces), their minimums and their maximums are fixed when the cache is built.
+//!   The [shadow caches](crate::ShadowConfig) of the whole cache know nothing of them; those of
+//!   [one namespace](crate::Cache::shadow_namespace) simulate it in a cache of its own, and see no lookup that found
+//!   nothing unless the key is stored after it. They are not among the metrics.
 //! - A snapshot keeps unevictable entries as ordinary ones, and says how many they are.
 //! - Of records of one shape only the first is read back while it is saved. If the `Deserialize` of a
 //!   type refuses some of what its `Serialize` writes, such values are found only when they are loaded.

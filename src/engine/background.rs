@@ -53,6 +53,9 @@ impl<K, V> Engine<K, V> {
         if let Some(shadow) = self.shadow.as_ref().filter(|shadow| shadow.is_due()) {
             shadow.try_play();
         }
+        if let Some(shadows) = &self.namespace_shadows {
+            shadows.play_if_due();
+        }
         self.open_buckets(BUCKETS_OPENED_A_VISIT);
         self.has_work()
     }

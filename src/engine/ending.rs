@@ -114,7 +114,9 @@ impl<K, V> Engine<K, V> {
     #[cfg(all(unix, not(larder_loom)))]
     pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
         let partitions = self.partitions.iter().map(Partition::hold_for_fork).collect::<Vec<_>>();
-        (partitions, self.shadow.as_ref().map(|shadow| shadow.hold_for_fork()))
+        let shadow = self.shadow.as_ref().map(|shadow| shadow.hold_for_fork());
+        let namespaces = self.namespace_shadows.as_ref().map(|shadows| shadows.hold_for_fork());
+        (partitions, shadow, namespaces)
     }
 
     /// Whether the cache is being torn down.

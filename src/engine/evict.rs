@@ -41,6 +41,8 @@ mod node_map;
 mod ranking;
 // Which entry is evicted next where there are namespaces.
 mod quotas;
+// Which entry of a namespace above its maximum is next.
+mod maximums;
 // Checks for tests.
 mod validate;
 // Which entry is evicted next.
@@ -235,7 +237,7 @@ impl Evictor {
     #[inline]
     pub(crate) fn is_above_enforced(&self) -> bool {
         if let Some(quotas) = &self.quotas {
-            return quotas.shared.is_above_enforced(None);
+            return quotas.shared.is_above_enforced(None) || quotas.is_above_maximum();
         }
         self.evictable_len() > self.enforced.entries
             || self.evictable_weight() > self.enforced.weight
@@ -281,7 +283,7 @@ impl Evictor {
     #[inline]
     pub(crate) fn is_above_limits(&self) -> bool {
         if let Some(quotas) = &self.quotas {
-            return quotas.shared.is_above_bound();
+            return quotas.shared.is_above_bound() || quotas.is_above_maximum();
         }
         self.evictable_len() > self.limits.entries || self.evictable_weight() > self.limits.weight
     }
@@ -325,8 +327,7 @@ impl Evictor {
         let (old_meta, new_meta) = (old.meta(), new.meta());
         let was_outside = old_meta.is_outside_policy();
         if self.quotas.is_some() {
-            self.discharge(id, old);
-            self.note_newcomer(new, false);
+            self.note_replacement(id, old, new);
         }
         old_meta.set_node(None);
         new_meta.set_node(Some(id));
@@ -374,7 +375,7 @@ impl Evictor {
         if self.quotas.is_some()
             && let Some(entry) = self.nodes.get(id)
         {
-            self.discharge(id, entry);
+            self.note_departure(id, entry);
         }
         self.nodes.take(id);
     }

@@ -112,6 +112,9 @@ impl<K, V> Engine<K, V> {
             panics::discard(after.payloads);
         }
         self.shadow_removed(after.removed);
+        if let Some(shadows) = &self.namespace_shadows {
+            shadows.play_if_due();
+        }
         if let Some(leaving) = after.leaving {
             self.evict_notifying(partition, leaving);
         }

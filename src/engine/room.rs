@@ -10,6 +10,9 @@
 //! | first | those of namespaces that stay at or above their minimums, but no partition's newest entry if all others there are protected |
 //! | last resort | the newest entries too; and entries with which a namespace crosses its minimum, which happens only by weight |
 //!
+//! The excess of a namespace above its maximum is sought in the same way, among its own entries: in the first pass
+//! all but the new entry that was too much.
+//!
 //! The sum of the minimums is at most the bound, so while the bound is exceeded the second pass finds an entry,
 //! unless another thread has taken it off its account and not off the sum yet; that thread then makes the
 //! room.
@@ -17,16 +20,21 @@
 
 use super::Engine;
 use super::partition::{Freeing, Partition};
-use crate::namespaces::Quotas;
+use crate::namespaces::{Excess, Quotas};
 
 impl<K, V> Engine<K, V> {
-    /// Makes room in other partitions if the bound that all share is exceeded.
+    /// Makes room in other partitions if the bound that all share is exceeded, or makes a namespace smaller that is
+    /// above its maximum.
     #[inline]
     pub(super) fn share_excess(&self) {
-        if let Some(quotas) = &self.quotas
-            && quotas.is_above_enforced(None)
-        {
-            self.evict_anywhere(quotas, || quotas.is_above_enforced(None));
+        let Some(quotas) = &self.quotas else { return };
+        if quotas.is_above_enforced(None) {
+            self.evict_anywhere(quotas, None, || quotas.is_above_enforced(None));
+        }
+        while let Some(excess) = quotas.noted_excess() {
+            let is_above = || quotas.is_above_maximum(excess.namespace);
+            self.evict_anywhere(quotas, Some(excess), is_above);
+            quotas.settle_excess(excess);
         }
     }
 
@@ -34,13 +42,14 @@ impl<K, V> Engine<K, V> {
     /// at a time.
     pub(super) fn lower_shared_bound(&self) {
         if let Some(quotas) = &self.quotas {
-            self.evict_anywhere(quotas, || quotas.is_above_bound());
+            self.evict_anywhere(quotas, None, || quotas.is_above_bound());
         }
     }
 
-    /// Lets the partitions evict in turn as long as there `is_excess` and one of them can.
+    /// Lets the partitions evict in turn, only from one namespace if it has an excess, as long as there `is_excess`
+    /// and one of them can.
     #[cold]
-    fn evict_anywhere(&self, quotas: &Quotas, is_excess: impl Fn() -> bool) {
+    fn evict_anywhere(&self, quotas: &Quotas, from: Option<Excess>, is_excess: impl Fn() -> bool) {
         let count = self.partitions.len();
         for is_last_resort in [false, true] {
             let mut has_evicted = true;
@@ -51,20 +60,28 @@ impl<K, V> Engine<K, V> {
                         return;
                     }
                     let partition = &self.partitions[quotas.next_partition(count)];
-                    has_evicted |= self.evict_some(partition, is_last_resort);
+                    has_evicted |= self.evict_some(partition, from, is_last_resort);
                 }
             }
         }
     }
 
-    /// Runs maintenance of a partition while the bound is exceeded. False if that evicts nothing.
-    fn evict_some(&self, partition: &Partition<K, V>, is_last_resort: bool) -> bool {
+    /// Runs maintenance of a partition while the bound, or the maximum of a namespace, is exceeded. False if that
+    /// evicts nothing.
+    fn evict_some(
+        &self,
+        partition: &Partition<K, V>,
+        from: Option<Excess>,
+        is_last_resort: bool,
+    ) -> bool {
         let (after, has_evicted) = {
             let mut core = partition.core.lock();
             let (len, losses) = (core.evictor.len(), core.evictor.losses());
             core.evictor.set_last_resort(is_last_resort);
+            core.evictor.set_oversized(from);
             let after = partition.run(&mut core, self, None, Freeing::AsRetired, None);
             core.evictor.set_last_resort(false);
+            core.evictor.set_oversized(None);
             let has_evicted = match self.atomic {
                 None => core.evictor.losses() > losses,
                 // A victim within another thread's gate was put back.

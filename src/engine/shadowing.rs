@@ -6,8 +6,12 @@ use crate::base::cause::RemovalCause;
 use crate::base::hash::KeyHash;
 use crate::buffer::write_buffer::Event;
 use crate::reclaim;
-use crate::shadow::{Shadow, ShadowKind};
+use crate::shadow::{NamespaceShadows, Shadow, ShadowKind};
 use crate::table::Cursor;
+use crate::tags::TagSet;
+
+/// How many entries are shown to new shadows of a namespace at once.
+const FILLED_AT_ONCE: usize = 1024;
 
 /// What an event means to the shadow caches. It is read before the event is in the buffer, after which the entries
 /// may be freed.
@@ -61,6 +65,33 @@ impl<K, V> Engine<K, V> {
         let Some(shadow) = &self.shadow else { return };
         for hash in removed {
             shadow.note_write(hash, ShadowKind::Removed, 0, || reclaim::pin().thread());
+        }
+    }
+
+    /// Marks the entries of a namespace that is followed from now on, so that hits on them are reported, and
+    /// shows them to its shadows.
+    ///
+    /// Hits on an entry that another thread has made before the namespace was followed, and stores after this
+    /// walk has passed its place, are not reported until it is replaced.
+    pub(crate) fn sample_namespace(&self, shadows: &NamespaceShadows, number: u32) {
+        let (mut cursor, mut held) = (Cursor::Start, Vec::new());
+        while cursor != Cursor::End {
+            cursor = self.table.step(cursor, &reclaim::pin(), |pointer, _| {
+                let account = pointer.tags().and_then(TagSet::account);
+                if account.is_some_and(|account| account.namespace == number)
+                    && shadows.samples(number, pointer.hash())
+                {
+                    pointer.set_sampled();
+                    if !pointer.meta().is_unevictable() && !pointer.is_invalidated() {
+                        held.push((pointer.hash(), pointer.meta().weight()));
+                    }
+                }
+            });
+            // Outside the pin, for the policy of a shadow may be the user's.
+            if held.len() >= FILLED_AT_ONCE || cursor == Cursor::End {
+                shadows.fill(number, &held);
+                held.clear();
+            }
         }
     }
 

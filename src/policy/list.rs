@@ -175,13 +175,13 @@ impl Links {
 
 impl NodeList {
     #[inline]
-    pub(crate) fn back(&self) -> Option<NodeId> {
-        node(self.back)
+    pub(crate) fn front(&self) -> Option<NodeId> {
+        node(self.front)
     }
 
     #[inline]
-    pub(super) fn front(&self) -> Option<NodeId> {
-        node(self.front)
+    pub(crate) fn back(&self) -> Option<NodeId> {
+        node(self.back)
     }
 
     #[inline]

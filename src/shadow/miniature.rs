@@ -247,6 +247,16 @@ impl ShadowCache {
         self.put_back(played)
     }
 
+    /// Removes all keys. Returns the payload of the policy's panic, if there was one.
+    pub(super) fn clear(&mut self) -> Option<Payload> {
+        let mut cache = mem::take(&mut self.cache)?;
+        let cleared = catch(|| {
+            cache.retain(|_| false);
+            cache
+        });
+        self.put_back(cleared)
+    }
+
     fn step(&mut self, cache: &mut Simulator, record: ShadowRecord) {
         let seen = step(cache, record);
         if let Some(is_hit) = seen {

@@ -65,6 +65,12 @@ impl ShadowRecord {
         self.0 >> (64 - SAMPLE_BITS)
     }
 
+    /// The same operation on a key with another sample value.
+    pub(super) fn with_sample(self, sample: u64) -> Self {
+        let others = self.0 & ((1 << (64 - SAMPLE_BITS)) - 1);
+        Self(sample << (64 - SAMPLE_BITS) | others)
+    }
+
     pub(super) fn kind(self) -> ShadowKind {
         match self.0 >> KIND_SHIFT & 7 {
             1 => ShadowKind::Hit,
@@ -103,6 +109,7 @@ mod tests {
                         ShadowRecord::from_word(ShadowRecord::new(sample, kind, weight).to_word());
                     assert_ne!(record.to_word(), 0);
                     assert_eq!((record.sample(), record.kind()), (sample, kind));
+                    assert_eq!(record.with_sample(7).with_sample(sample), record);
                     let low = f64::from(weight - record.weight()) / f64::from(weight.max(1));
                     assert!(low < 0.01 && (weight > 255 || low == 0.0), "{weight}: {record:?}");
                 }

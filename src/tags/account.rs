@@ -6,6 +6,9 @@
 //! the guarantee: of several partitions that choose victims of one namespace at the same time, only as
 //! many succeed as there is above the minimum. An entry that may not leave stays with its partition.
 //!
+//! A namespace above its maximum loses entries to itself in the same way (`try_lose_excess`), so of several
+//! partitions that make it smaller only as many succeed as there is above the maximum.
+//!
 //! # Orderings
 //! All are relaxed: each account is one word, and no other memory depends on it.
 #![forbid(unsafe_code)]
@@ -38,20 +41,40 @@ impl QuotaUnit {
     }
 }
 
+/// The part of the bound that is a namespace's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// What it is guaranteed.
+    pub(crate) minimum: u64,
+    /// The most that it may hold; `u64::MAX` if only the bound limits it.
+    pub(crate) maximum: u64,
+}
+
+impl Share {
+    /// The share of a namespace that is only guaranteed a minimum.
+    pub(crate) fn at_least(minimum: u64) -> Self {
+        Self { minimum, maximum: u64::MAX }
+    }
+
+    pub(crate) fn has_maximum(self) -> bool {
+        self.maximum != u64::MAX
+    }
+}
+
 /// The account of a generation.
 pub(crate) struct Account {
     /// The number of the namespace.
     pub(crate) namespace: u32,
     unit: QuotaUnit,
-    minimum: u64,
+    share: Share,
     /// What the generation holds in the unit of the quotas, and in the other one.
     used: AtomicU64,
     other: AtomicU64,
 }
 
 impl Account {
-    pub(crate) fn new(namespace: u32, unit: QuotaUnit, minimum: u64) -> Self {
-        Self { namespace, unit, minimum, used: AtomicU64::new(0), other: AtomicU64::new(0) }
+    pub(crate) fn new(namespace: u32, unit: QuotaUnit, share: Share) -> Self {
+        Self { namespace, unit, share, used: AtomicU64::new(0), other: AtomicU64::new(0) }
     }
 
     pub(crate) fn add(&self, weight: u32) {
@@ -68,10 +91,22 @@ impl Account {
     /// Takes an entry off the account that is to be evicted. False if the namespace must not lose it: it is at
     /// or below its minimum, or would fall below it, unless it `may_cross` it with this entry.
     pub(crate) fn try_lose(&self, weight: u32, may_cross: bool) -> bool {
+        let minimum = self.share.minimum;
+        self.lose_if(weight, |used, left| used > minimum && (may_cross || left >= minimum))
+    }
+
+    /// Takes an entry off the account that is to be evicted because the namespace is above its maximum. False if it
+    /// is not.
+    pub(crate) fn try_lose_excess(&self, weight: u32) -> bool {
+        self.lose_if(weight, |used, _| used > self.share.maximum)
+    }
+
+    /// Takes an entry off the account if `may_lose` holds for what is used with it and without it.
+    fn lose_if(&self, weight: u32, may_lose: impl Fn(u64, u64) -> bool) -> bool {
         let cost = self.unit.cost(weight);
         let lose = |used: u64| {
             let left = used.checked_sub(cost)?;
-            (used > self.minimum && (may_cross || left >= self.minimum)).then_some(left)
+            may_lose(used, left).then_some(left)
         };
         let is_lost = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lose).is_ok();
         if is_lost {
@@ -82,7 +117,22 @@ impl Account {
 
     /// Whether there is more than the minimum.
     pub(crate) fn is_above_minimum(&self) -> bool {
-        self.used.load(Ordering::Relaxed) > self.minimum
+        self.used.load(Ordering::Relaxed) > self.share.minimum
+    }
+
+    /// Whether the namespace has a maximum.
+    pub(crate) fn has_maximum(&self) -> bool {
+        self.share.has_maximum()
+    }
+
+    /// Whether there is more than the maximum.
+    pub(crate) fn is_above_maximum(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > self.share.maximum
+    }
+
+    /// Whether an entry of that weight is more than the maximum by itself.
+    pub(crate) fn is_too_heavy(&self, weight: u32) -> bool {
+        self.unit.cost(weight) > self.share.maximum
     }
 
     /// The number of entries and their weight.
@@ -101,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_namespace_loses_what_is_above_its_minimum_and_no_more() {
-        let account = Account::new(0, QuotaUnit::Entries, 3);
+        let account = Account::new(0, QuotaUnit::Entries, Share::at_least(3));
         (0..5).for_each(|_| account.add(7));
         assert_eq!(account.held(), (5, 35));
         assert!(account.try_lose(7, false) && account.try_lose(7, false));
@@ -113,13 +163,13 @@ mod tests {
 
     #[test]
     fn an_entry_that_crosses_the_minimum_leaves_only_if_it_may() {
-        let account = Account::new(0, QuotaUnit::Weight, 50);
+        let account = Account::new(0, QuotaUnit::Weight, Share::at_least(50));
         account.add(30);
         account.add(30);
         assert!(!account.try_lose(30, false));
         assert!(account.try_lose(30, true));
         assert!(!account.try_lose(30, true), "it is below its minimum");
-        let account = Account::new(0, QuotaUnit::Weight, 50);
+        let account = Account::new(0, QuotaUnit::Weight, Share::at_least(50));
         account.add(50);
         account.add(0);
         assert!(
@@ -130,7 +180,7 @@ mod tests {
 
     #[test]
     fn threads_together_take_no_more_than_is_above_the_minimum() {
-        let account = Account::new(0, QuotaUnit::Entries, 500);
+        let account = Account::new(0, QuotaUnit::Entries, Share::at_least(500));
         (0..2_000).for_each(|_| account.add(1));
         let lost = || (0..1_000).filter(|_| account.try_lose(1, false)).count();
         let all: usize = std::thread::scope(|scope| {
@@ -138,5 +188,18 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().expect("it does not panic")).sum()
         });
         assert_eq!((all, account.held()), (1_500, (500, 500)));
+    }
+
+    #[test]
+    fn a_namespace_above_its_maximum_loses_that_and_no_more() {
+        let share = Share { minimum: 10, maximum: 50 };
+        let account = Account::new(0, QuotaUnit::Weight, share);
+        account.add(30);
+        assert!(!account.is_above_maximum() && !account.try_lose_excess(30));
+        account.add(30);
+        assert!(account.is_above_maximum() && account.try_lose_excess(30));
+        assert!(!account.try_lose_excess(30) && account.has_maximum());
+        assert!(account.is_too_heavy(51) && !account.is_too_heavy(50));
+        assert!(!Account::new(0, QuotaUnit::Weight, Share::at_least(1)).has_maximum());
     }
 }

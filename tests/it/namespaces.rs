@@ -2,3 +2,4 @@
 
 mod guarantee;
 mod life;
+mod shadows;

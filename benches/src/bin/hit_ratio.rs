@@ -260,10 +260,17 @@ fn render_means(options: &Options, reference: &Reference, rows: &[Row]) -> Strin
     for (index, name) in reference.columns.iter().enumerate() {
         line(name.clone(), &|row| row.references[index]);
     }
+    let peers: Vec<usize> = PEERS.iter().filter_map(|name| reference.column(name)).collect();
+    line("the best peer of each row".to_owned(), &|row| {
+        peers.iter().map(|column| row.references[*column]).fold(0.0, f64::max)
+    });
     let count = |is_synthetic| rows.iter().filter(|row| row.is_synthetic == is_synthetic).count();
     format!("{} real rows, {} synthetic\n{}", count(false), count(true), table.render())
 }
 
+/// The references that are libraries, of which a user might choose the best for each trace.
+const PEERS: [&str; 7] =
+    ["caffeine", "caffeine-head", "moka", "quick_cache", "foyer-lfu", "foyer-s3fifo", "tinyufo"];
 /// By how many points a ratio has to be better to count as won.
 const MARGIN: f64 = 0.1;
 /// The peers of which a row's better one is what the worst rows are behind.

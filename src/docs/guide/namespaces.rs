@@ -32,5 +32,24 @@
 //! - [`namespace_stats`](crate::Cache::namespace_stats) shows entries, weight, hits, insertions and evictions of
 //!   one. A lookup of an absent key does not know its namespace;
 //!   [`get_in`](crate::Cache::get_in) says it, so that the miss is counted.
+//! - [`guarantee_up_to`](crate::Namespaces::guarantee_up_to) also limits a namespace, so that a noisy tenant cannot
+//!   take all that is not guaranteed.
+//! - [`shadow_namespace`](crate::Cache::shadow_namespace) answers what a tenant's hit ratio would be with half, twice or
+//!   four times its minimum. Ask it for the few tenants in question, for a while, and
+//!   [end](crate::Cache::end_namespace_shadow) it then:
+//!
+//! ```
+//! # use larder::{Cache, Namespaces, ShadowConfig};
+//! # let tenants = Namespaces::by_name(|key: &String| key.split(':').next().unwrap_or(""))
+//! #     .guarantee("acme", 2_000);
+//! # let pages: Cache<String, String> = Cache::builder().capacity(10_000).namespaces(tenants).build()?;
+//! pages.shadow_namespace("acme", 2_000, ShadowConfig::new())?;
+//! // … some hours later:
+//! if let Some(report) = pages.namespace_shadow_report("acme") {
+//!     println!("{report}"); // one line for each multiple
+//! }
+//! pages.end_namespace_shadow("acme");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //! - Thousands of namespaces are fine. Each takes about 300 bytes, and 16 bytes more for each of up to eight cores
 //!   if lookups are counted.

@@ -32,10 +32,10 @@ impl Evictor {
     pub(crate) fn access(&mut self, accesses: &mut AccessBatch, record: ReadRecord) {
         let id = record.node();
         let is_same = |entry: &EntryPtr| entry.hash().tag() == record.tag();
+        if self.quotas.is_some() {
+            self.note_use(id, record.tag());
+        }
         if !self.nodes.evictable(id).as_ref().is_some_and(is_same) {
-            if self.quotas.is_some() {
-                self.note_kept_use(id, record.tag());
-            }
             return;
         }
         if !self.demoted.is_empty() {

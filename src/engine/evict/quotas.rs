@@ -26,16 +26,18 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::Evictor;
+use super::maximums::{Candidates, Maximums, account_of};
 use crate::base::hash::KeyHash;
 use crate::base::node_id::NodeId;
 use crate::entry::{EntryMeta, EntryPtr};
-use crate::namespaces::Quotas;
+use crate::namespaces::{Excess, Quotas};
 use crate::policy::list::{Links, NodeList};
-use crate::tags::Account;
+use crate::shadow::{NamespaceShadows, ShadowKind};
 
 /// What the evictor of one partition knows of namespaces.
 pub(super) struct PartitionQuotas {
     pub(super) shared: Arc<Quotas>,
+    shadows: Arc<NamespaceShadows>,
     links: Links,
     /// The kept entries of each namespace that is in `turns`.
     kept: HashMap<u32, NodeList, ahash::RandomState>,
@@ -45,26 +47,38 @@ pub(super) struct PartitionQuotas {
     newcomer: Option<(KeyHash, u32)>,
     /// Whether nothing else is left to evict in any partition.
     is_last_resort: bool,
+    /// For the namespaces with maximums.
+    maximums: Maximums,
     /// How many entries were taken off their accounts to be evicted.
     losses: u64,
 }
 
-/// The account of an entry of a cache with namespaces, each of which has one.
-fn account_of(entry: &EntryPtr) -> &Account {
-    entry.tags().and_then(|tags| tags.account()).expect("each entry was made within a namespace")
-}
-
 impl PartitionQuotas {
-    pub(super) fn new(shared: Arc<Quotas>) -> Self {
+    pub(super) fn new(shared: Arc<Quotas>, shadows: Arc<NamespaceShadows>) -> Self {
         Self {
             shared,
+            shadows,
             links: Links::new(None),
             kept: HashMap::default(),
             turns: VecDeque::new(),
             newcomer: None,
             is_last_resort: false,
+            maximums: Maximums::default(),
             losses: 0,
         }
+    }
+
+    /// Whether a namespace that this partition is to make smaller is above its maximum.
+    #[inline]
+    pub(super) fn is_above_maximum(&self) -> bool {
+        self.shared.has_maximums() && self.above_maximum().is_some()
+    }
+
+    #[cold]
+    fn above_maximum(&self) -> Option<u32> {
+        let Maximums { own, oversized, .. } = &self.maximums;
+        let mut both = own.iter().chain(oversized.as_ref().map(|excess| &excess.namespace));
+        both.find(|namespace| self.shared.is_above_maximum(**namespace)).copied()
     }
 
     /// Adds a kept entry to the list of its namespace.
@@ -101,9 +115,19 @@ impl PartitionQuotas {
 
 impl Evictor {
     /// Shares the bound with other partitions, by the quotas of namespaces.
-    pub(crate) fn with_quotas(mut self, quotas: Option<&Arc<Quotas>>) -> Self {
-        self.quotas = quotas.map(|shared| Box::new(PartitionQuotas::new(Arc::clone(shared))));
+    pub(crate) fn with_quotas(
+        mut self,
+        quotas: Option<(&Arc<Quotas>, &Arc<NamespaceShadows>)>,
+    ) -> Self {
+        self.quotas = quotas.map(|(shared, shadows)| {
+            Box::new(PartitionQuotas::new(Arc::clone(shared), Arc::clone(shadows)))
+        });
         self
+    }
+
+    /// The shadows of the namespaces of the cache, if it has namespaces.
+    pub(crate) fn namespace_shadows(&self) -> Option<&Arc<NamespaceShadows>> {
+        self.quotas.as_ref().map(|quotas| &quotas.shadows)
     }
 
     /// The quotas of the cache, if it has namespaces.
@@ -116,6 +140,13 @@ impl Evictor {
     pub(crate) fn set_last_resort(&mut self, is_last_resort: bool) {
         if let Some(quotas) = &mut self.quotas {
             quotas.is_last_resort = is_last_resort;
+        }
+    }
+
+    /// Lets the next evictions take entries of the namespace that has an excess, as long as there is one.
+    pub(crate) fn set_oversized(&mut self, excess: Option<Excess>) {
+        if let Some(quotas) = &mut self.quotas {
+            quotas.maximums.oversized = excess;
         }
     }
 
@@ -132,8 +163,31 @@ impl Evictor {
         let Some(quotas) = &mut self.quotas else { return };
         let namespace = account_of(&new).namespace;
         quotas.newcomer = Some((new.hash(), namespace));
+        quotas.maximums.own = account_of(&new).has_maximum().then_some(namespace);
         if is_added {
             quotas.shared.count_insertion(namespace);
+            let meta = new.meta();
+            if !meta.is_unevictable() {
+                // An entry from a snapshot is not an access.
+                let is_restored = meta.restored().is_some();
+                let kind = if is_restored { ShadowKind::Added } else { ShadowKind::Miss };
+                quotas.shadows.note_applied(namespace, new.hash(), kind, meta.weight());
+            }
+        }
+    }
+
+    /// Notes for the shadows of namespaces that `new` takes the place of `old`.
+    fn shadow_replacement(&self, old: EntryPtr, new: EntryPtr) {
+        let Some(quotas) = &self.quotas else { return };
+        let (from, to) = (account_of(&old).namespace, account_of(&new).namespace);
+        let (was_outside, is_outside) = (old.meta().is_unevictable(), new.meta().is_unevictable());
+        if !was_outside && (is_outside || from != to) {
+            quotas.shadows.note_applied(from, old.hash(), ShadowKind::Removed, 0);
+        }
+        if !is_outside {
+            let is_new = was_outside || from != to;
+            let kind = if is_new { ShadowKind::Added } else { ShadowKind::Replaced };
+            quotas.shadows.note_applied(to, new.hash(), kind, new.meta().weight());
         }
     }
 
@@ -147,16 +201,35 @@ impl Evictor {
 
     /// Adds an evictable entry to the account of its namespace.
     #[inline]
-    pub(super) fn charge(&self, entry: EntryPtr, meta: &EntryMeta) {
-        if let Some(quotas) = &self.quotas {
+    pub(super) fn charge(&mut self, entry: EntryPtr, meta: &EntryMeta) {
+        if let Some(quotas) = &mut self.quotas {
             quotas.shared.add(account_of(&entry), meta.weight());
+            quotas.maximums.enlist(entry);
         }
     }
 
-    /// Takes an evictable entry that leaves, not by an eviction, off the account of its namespace, and out of
-    /// its list if it was kept.
+    /// Notes that an entry leaves, not by an eviction.
     #[cold]
-    pub(super) fn discharge(&mut self, id: NodeId, entry: EntryPtr) {
+    pub(super) fn note_departure(&mut self, id: NodeId, entry: EntryPtr) {
+        self.discharge(id, entry);
+        if let Some(quotas) = &self.quotas
+            && !entry.meta().is_unevictable()
+        {
+            let number = account_of(&entry).namespace;
+            quotas.shadows.note_applied(number, entry.hash(), ShadowKind::Removed, 0);
+        }
+    }
+
+    /// Notes that `new` takes the node `id` of `old`.
+    #[cold]
+    pub(super) fn note_replacement(&mut self, id: NodeId, old: EntryPtr, new: EntryPtr) {
+        self.discharge(id, old);
+        self.note_newcomer(new, false);
+        self.shadow_replacement(old, new);
+    }
+
+    /// Takes an evictable entry off the account of its namespace, and out of its list if it was kept.
+    fn discharge(&mut self, id: NodeId, entry: EntryPtr) {
         let meta = entry.meta();
         if meta.is_unevictable() {
             return;
@@ -164,15 +237,19 @@ impl Evictor {
         if meta.is_kept() {
             self.stop_keeping(id, entry);
         }
-        if let Some(quotas) = &self.quotas {
+        if let Some(quotas) = &mut self.quotas {
+            quotas.maximums.delist(entry);
             quotas.shared.subtract(account_of(&entry), meta.weight());
         }
     }
 
-    /// Notes a use of a kept entry, for policies that leave no trace of uses in the entry.
+    /// Notes a use of an entry that is kept, or whose namespace has a maximum, for policies that leave no trace of
+    /// uses in the entry.
     #[cold]
-    pub(super) fn note_kept_use(&self, id: NodeId, tag: u32) {
-        let is_same = |entry: &EntryPtr| entry.hash().tag() == tag && entry.meta().is_kept();
+    pub(super) fn note_use(&self, id: NodeId, tag: u32) {
+        let is_same = |entry: &EntryPtr| {
+            entry.hash().tag() == tag && (entry.meta().is_kept() || account_of(entry).has_maximum())
+        };
         if let Some(entry) = self.nodes.get(id).filter(is_same) {
             entry.set_frequency(1);
         }
@@ -187,6 +264,9 @@ impl Evictor {
     /// room.
     #[cold]
     pub(super) fn evict_within_quotas(&mut self) -> Option<EntryPtr> {
+        if let Some(evicted) = self.evict_oversized() {
+            return evicted;
+        }
         if !self.demoted.is_empty()
             && let Some(entry) = self.evict_demoted()
         {
@@ -202,6 +282,95 @@ impl Evictor {
             }
         }
         self.evict_named().or_else(|| self.evict_any_kept(is_last_resort))
+    }
+
+    /// Evicts an entry of a namespace that is above its maximum. `None` if there is none and the bound may have to
+    /// be looked at; `Some(None)` if nothing has to leave this partition.
+    #[inline]
+    fn evict_oversized(&mut self) -> Option<Option<EntryPtr>> {
+        if !self.quotas.as_ref()?.shared.has_maximums() {
+            return None;
+        }
+        self.evict_above_maximum()
+    }
+
+    #[cold]
+    fn evict_above_maximum(&mut self) -> Option<Option<EntryPtr>> {
+        let mut has_given_up = false;
+        while let Some(namespace) = self.quotas.as_ref().and_then(|it| it.above_maximum()) {
+            if let Some(entry) = self.evict_member(namespace) {
+                return Some(Some(entry));
+            }
+            has_given_up = true;
+            let quotas = self.quotas.as_mut()?;
+            let maximums = &mut quotas.maximums;
+            if maximums.own == Some(namespace) {
+                maximums.own = None;
+                let newest = quotas.newcomer.map(|(hash, _)| hash);
+                quotas.shared.note_excess(namespace, newest);
+            } else {
+                maximums.oversized = None;
+            }
+        }
+        let is_above_bound = self.quotas.as_ref()?.shared.is_above_bound();
+        (has_given_up && !is_above_bound).then_some(None)
+    }
+
+    /// Evicts an entry of a namespace, if it is above its maximum and one may leave.
+    fn evict_member(&mut self, namespace: u32) -> Option<EntryPtr> {
+        let Self { quotas, nodes, spared, .. } = self;
+        let quotas = quotas.as_mut()?;
+        let spared = spared.map(|(_, hash)| hash);
+        let own = quotas.newcomer.filter(|(_, of)| *of == namespace).map(|(hash, _)| hash);
+        let newest = match quotas.maximums.oversized {
+            Some(excess) if excess.namespace == namespace => excess.newest,
+            _ => own,
+        };
+        let is_last_resort = quotas.is_last_resort;
+        let is_spared = |entry: EntryPtr| {
+            let hash = Some(entry.hash());
+            !is_last_resort && (hash == newest || hash == spared)
+        };
+        let candidates = quotas.maximums.candidates(namespace, |id| nodes.expect(id), is_spared);
+        let id = self.least_used(candidates)?;
+        let entry = self.nodes.expect(id);
+        let quotas = self.quotas.as_mut()?;
+        let (account, weight) = (account_of(&entry), entry.meta().weight());
+        if entry.is_invalidated() {
+            quotas.shared.subtract(account, weight);
+        } else if !quotas.shared.try_lose_excess(account, weight) {
+            return None;
+        }
+        quotas.losses += 1;
+        quotas.maximums.delist(entry);
+        if entry.meta().is_kept() {
+            self.stop_keeping(id, entry);
+        } else {
+            self.call_policy_impl(|policy, nodes| policy.on_remove(id, nodes));
+        }
+        self.nodes.take(id)
+    }
+
+    /// The candidate that the policy remembers the fewest uses of; the oldest of several.
+    fn least_used(&mut self, candidates: Candidates) -> Option<NodeId> {
+        let [first, others @ ..] = candidates;
+        let mut least = first?;
+        if others.iter().all(Option::is_none) {
+            return Some(least);
+        }
+        let mut uses = self.uses_of(least);
+        for id in others.into_iter().flatten() {
+            let fewer = self.uses_of(id);
+            if fewer < uses {
+                (least, uses) = (id, fewer);
+            }
+        }
+        Some(least)
+    }
+
+    fn uses_of(&mut self, id: NodeId) -> u64 {
+        let entry = self.nodes.expect(id);
+        if entry.is_invalidated() { 0 } else { self.frequency(id, entry.hash()).unwrap_or(0) }
     }
 
     /// Evicts the first entry that the policy names and that its namespace can lose. The others are kept.
@@ -249,7 +418,10 @@ impl Evictor {
         } else {
             quotas.shared.try_lose(account, weight, may_cross)
         };
-        quotas.losses += u64::from(can_lose);
+        if can_lose {
+            quotas.losses += 1;
+            quotas.maximums.delist(entry);
+        }
         can_lose
     }
 
@@ -337,7 +509,8 @@ impl Evictor {
         Some(id)
     }
 
-    /// Panics unless the lists hold the kept entries. Returns what the entries take of the bound.
+    /// Panics unless the lists hold the kept entries and those of namespaces with maximums. Returns what the
+    /// entries take of the bound.
     pub(super) fn validate_quotas(&self) -> u64 {
         let Some(quotas) = &self.quotas else { return 0 };
         let mut listed = Vec::new();
@@ -350,6 +523,7 @@ impl Evictor {
             }
         }
         let entries = || self.nodes.entries.iter().flatten();
+        quotas.maximums.validate(entries().copied());
         let kept = entries().filter(|entry| entry.meta().is_kept()).count();
         assert_eq!(listed.len(), kept, "a kept entry is in no list");
         assert_eq!(self.nodes.outside, kept + self.nodes.unevictable, "kept ones are miscounted");

@@ -22,6 +22,8 @@ struct Case {
     partitions: usize,
     bound: u64,
     minimums: Vec<u64>,
+    /// Of the first namespaces, each at least the minimum; the others have none.
+    maximums: Vec<u64>,
     by_weight: bool,
     keys: u64,
 }
@@ -42,7 +44,11 @@ impl Case {
     fn build(&self) -> Cache<u64, u64> {
         let mut namespaces = Namespaces::by_number(|key: &u64| (key >> 32) as usize);
         for (at, minimum) in self.minimums.iter().enumerate() {
-            namespaces = namespaces.guarantee(&at.to_string(), *minimum);
+            let name = at.to_string();
+            namespaces = match self.maximums.get(at) {
+                Some(maximum) => namespaces.guarantee_up_to(&name, *minimum, *maximum),
+                None => namespaces.guarantee(&name, *minimum),
+            };
         }
         let builder = Cache::builder()
             .policy(Policy::named(self.policy))
@@ -76,6 +82,11 @@ impl Case {
             let held = seen.get(&(at as u64)).copied().unwrap_or_default();
             assert_eq!((after.entries, after.weight), held, "{self:?}: namespace {at}");
             total += self.held(after);
+            assert_eq!(after.maximum, self.maximums.get(at).copied());
+            assert!(
+                after.maximum.is_none_or(|most| self.held(after) <= most),
+                "{self:?}: {at} has {after:?}"
+            );
             if after.evictions == before.evictions {
                 continue;
             }
@@ -153,12 +164,28 @@ fn for_each_case(by_weight: bool, steps: u64) {
                     if is_inline { Maintenance::Inline } else { Maintenance::Background };
                 let keys = 4 + seed % 60;
                 let bound = if by_weight { bound * 3 } else { bound };
-                let minimums = match by_weight {
+                let minimums: Vec<u64> = match by_weight {
                     true => minimums.into_iter().map(|least| least * 3).collect(),
                     false => minimums,
                 };
-                Case { policy, maintenance, partitions, bound, minimums, by_weight, keys }
-                    .run(seed, steps);
+                // At the minimum, a little above it, and so low that one entry may be heavier.
+                let maximum = |least: &u64| (least + seed % 4).max(1);
+                let maximums = match seed % 3 {
+                    0 => Vec::new(),
+                    1 => minimums.iter().take(1).map(maximum).collect(),
+                    _ => minimums.iter().map(maximum).collect(),
+                };
+                Case {
+                    policy,
+                    maintenance,
+                    partitions,
+                    bound,
+                    minimums,
+                    maximums,
+                    by_weight,
+                    keys,
+                }
+                .run(seed, steps);
             }
         }
     }
@@ -183,6 +210,7 @@ fn cache_of_three(bound: usize, least: u64, partitions: usize) -> Cache<u64, u64
         partitions,
         bound: bound as u64,
         minimums,
+        maximums: Vec::new(),
         by_weight: false,
         keys: 0,
     }
@@ -260,6 +288,7 @@ fn guarantee_holds_among_threads() {
             partitions: 8,
             bound: 2_000,
             minimums: vec![500, 500, 500],
+            maximums: Vec::new(),
             by_weight: false,
             keys: 0,
         };
@@ -343,4 +372,140 @@ fn thousands_of_namespaces_share_one_cache() {
     assert_eq!((all.len(), cache.len()), (5_001, 12_000));
     assert!(all.iter().take(5_000).all(|stats| stats.entries >= 2));
     cache.validate();
+}
+
+#[test]
+fn namespace_stays_within_its_maximum_wherever_its_entries_are() {
+    for partitions in [1, 4, 8] {
+        let namespaces = Namespaces::by_number(|key: &u64| (key >> 32) as usize)
+            .guarantee_up_to("few", 0, 3)
+            .guarantee("others", 10);
+        let builder = Cache::builder().capacity(1_000).partitions(partitions);
+        let builder = builder.maintenance(Maintenance::Inline).namespaces(namespaces);
+        let cache: Cache<u64, u64> = builder.build().unwrap();
+        for number in 0..500 {
+            let new = key(0, number);
+            cache.insert(new, 0);
+            cache.insert(key(1, number), 0);
+            assert_eq!(cache.get(&new), Some(0), "the newest entry stays");
+            let stats = cache.namespace_stats("few").unwrap();
+            assert_eq!((stats.entries, stats.maximum), ((number + 1).min(3), Some(3)));
+        }
+        assert_eq!(cache.namespace_stats("others").unwrap().evictions, 0, "there is room");
+        // A new generation has the same maximum.
+        cache.invalidate_namespace("few");
+        for number in 0..500 {
+            cache.insert(key(0, number), 0);
+            assert!(cache.namespace_stats("few").unwrap().entries <= 3);
+        }
+        cache.validate();
+    }
+}
+
+/// How often keys are missing that are requested all the time, in a namespace at its maximum into which others are inserted.
+fn missing_hot_keys(policy: &str) -> usize {
+    let namespaces =
+        Namespaces::by_number(|key: &u64| (key >> 32) as usize).guarantee_up_to("a", 0, 100);
+    let cache: Cache<u64, u64> = Cache::builder()
+        .capacity(1_000)
+        .maintenance(Maintenance::Inline)
+        .partitions(1)
+        .policy(Policy::named(policy))
+        .namespaces(namespaces)
+        .build()
+        .unwrap();
+    let mut missing = 0;
+    for number in 100..5_000 {
+        for hot in (0..20).map(|number| key(0, number)) {
+            if cache.get(&hot).is_none() {
+                missing += 1;
+                cache.insert(hot, 1);
+            }
+        }
+        cache.insert(key(0, number), 0);
+    }
+    assert_eq!(cache.namespace_stats("a").unwrap().entries, 100);
+    cache.validate();
+    missing
+}
+
+#[test]
+fn used_entries_outlive_others_of_a_namespace_at_its_maximum() {
+    for policy in ["lru", "lfu", "sieve"] {
+        assert_eq!(missing_hot_keys(policy), 20, "{policy}: only before they are stored");
+    }
+    // These clear the marks of entries that they move. In the order of insertion it would be about 1,200.
+    for policy in ["window_tiny_lfu", "s3_fifo"] {
+        let missing = missing_hot_keys(policy);
+        assert!(missing < 600, "{policy}: {missing}");
+    }
+}
+
+#[test]
+fn entry_heavier_than_the_maximum_leaves_alone() {
+    let namespaces =
+        Namespaces::by_number(|key: &u64| (key >> 32) as usize).guarantee_up_to("a", 0, 10);
+    let cache: Cache<u64, u64> = Cache::builder()
+        .max_weight(100)
+        .weigher(|_: &u64, value: &u64| *value as u32)
+        .maintenance(Maintenance::Inline)
+        .namespaces(namespaces)
+        .build()
+        .unwrap();
+    (0..5).for_each(|number| {
+        cache.insert(key(0, number), 2);
+    });
+    cache.insert(key(0, 9), 11);
+    let a = || cache.namespace_stats("a").unwrap();
+    assert_eq!((cache.get(&key(0, 9)), a().entries, a().weight), (None, 5, 10));
+    // An entry that becomes heavier makes others leave.
+    cache.insert(key(0, 1), 8);
+    assert_eq!((cache.get(&key(0, 1)), a().entries, a().weight), (Some(8), 2, 10));
+    cache.validate();
+}
+
+#[test]
+fn maximum_holds_among_threads() {
+    for maintenance in [Maintenance::Inline, Maintenance::Background] {
+        let case = Case {
+            policy: "window_tiny_lfu",
+            maintenance,
+            partitions: 8,
+            bound: 2_000,
+            minimums: vec![500, 10, 0],
+            maximums: vec![600, 20, 5],
+            by_weight: false,
+            keys: 0,
+        };
+        let cache = case.build();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let cache = &cache;
+                scope.spawn(move || {
+                    let mut random = Random(thread);
+                    for _ in 0..20_000 {
+                        let key = key(random.below(4), random.below(3_000));
+                        match random.below(10) {
+                            0 => {
+                                cache.remove(&key);
+                            }
+                            1 => {
+                                cache.get(&key);
+                            }
+                            _ => {
+                                cache.insert(key, 0);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        cache.run_pending();
+        for stats in cache.all_namespace_stats() {
+            let most = stats.maximum.unwrap_or(2_000);
+            assert!(stats.entries <= most, "{maintenance:?}: {stats:?}");
+        }
+        assert!(cache.len() <= 2_000);
+        cache.validate();
+    }
 }

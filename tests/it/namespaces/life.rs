@@ -48,6 +48,13 @@ fn wrong_namespaces_are_refused() {
         BuildError::DuplicateNamespace { given: "a".into() }
     );
     assert_eq!(error(of(named()).max_weight(10)), BuildError::NamespacesNeedOneBound);
+    for (minimum, given) in [(0, 0), (3, 2)] {
+        let (namespace, least) = ("c".to_owned(), minimum.max(1));
+        assert_eq!(
+            error(of(named().guarantee_up_to("c", minimum, given))),
+            BuildError::MaximumTooLow { namespace, given, least }
+        );
+    }
     assert!(of(named().guarantee("c", 6)).build().is_ok());
 }
 
