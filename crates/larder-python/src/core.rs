@@ -342,13 +342,20 @@ impl Core {
         if moved.is_some() {
             return Ok(true);
         }
-        // An entry without a deadline has no room for one, so it is stored anew, with its tags.
-        let Some(value) = self.peek(key, None)? else { return Ok(false) };
-        let Some(ttl) = ttl else { return Ok(true) };
-        let tags = self.tags(key)?.unwrap_or_default();
-        let weight = arguments::weight(self.weigher.as_ref(), key, value.bind(py))?;
-        let extras = Extras { ttl: Some(ttl), tags, weight, fill: None };
-        self.insert_with(key, value.bind(py), Verb::Replace, &extras)
+        // An entry without a deadline has no room for one, so it is stored anew, with its tags, as if it had been
+        // loaded: if the key is changed meanwhile, the old value must not come back.
+        loop {
+            let fill = self.store.loads.begin(key.hash()?);
+            let Some(value) = self.peek(key, None)? else { return Ok(false) };
+            let Some(ttl) = ttl else { return Ok(true) };
+            let tags = self.tags(key)?.unwrap_or_default();
+            let weight = arguments::weight(self.weigher.as_ref(), key, value.bind(py))?;
+            let extras = Extras { ttl: Some(ttl), tags, weight, fill: Some(&fill) };
+            let is_stored = self.insert_with(key, value.bind(py), Verb::Replace, &extras)?;
+            if is_stored || !fill.is_stale() {
+                return Ok(is_stored);
+            }
+        }
     }
 
     /// The seconds until the entry of `key` expires; None if it never does. A KeyError if it is missing.

@@ -9,14 +9,17 @@
 //! | value | before the insertion | the entry has left, was dropped, or got another value |
 //! | key | before the insertion | the entry was dropped: until then a search may compare it |
 //!
-//! What is released is moved out first, unless its release runs no Python code.
+//! Without the interpreter's lock, the value is held as long as the key. What is released is moved out first, unless
+//! its release runs no Python code.
 
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use larder::RemovalCause;
-use pyo3::{Py, PyAny, PyTraverseError, PyVisit, Python, ffi};
+#[cfg(not(Py_GIL_DISABLED))]
+use pyo3::ffi;
+use pyo3::{Py, PyAny, PyTraverseError, PyVisit, Python};
 
 use crate::guarded::Guarded;
 
@@ -88,11 +91,16 @@ impl Holdings {
         });
     }
 
-    /// Takes the value of an entry that has left the table, for `cause`.
+    /// Takes the value of an entry that has left the table, for `cause`. Without the interpreter's lock, other threads
+    /// may still be reading the value; then it stays until the library drops the entry.
     pub(crate) fn leave(&self, place: Place, cause: RemovalCause, py: Python<'_>) {
         self.change(|slots| {
             let (key, value) = &mut slots.pairs[place.0 as usize];
-            let Some(value) = value.take() else { return };
+            #[cfg(not(Py_GIL_DISABLED))]
+            let left = value.take();
+            #[cfg(Py_GIL_DISABLED)]
+            let left = value.as_ref().map(|value| value.clone_ref(py));
+            let Some(value) = left else { return };
             match key {
                 Some(key) if self.has_listener => {
                     slots.departed.push_back(Departed { key: key.clone_ref(py), value, cause });
@@ -118,13 +126,17 @@ impl Holdings {
         self.waiting.load(Ordering::Relaxed) != 0
     }
 
-    /// Releases objects for which that runs no Python code. Returns whether others wait.
+    /// Releases objects for which that runs no Python code. Returns whether others wait: without the interpreter's
+    /// lock, all do.
     pub(crate) fn release_quiet(&self, py: Python<'_>) -> bool {
+        #[cfg(not(Py_GIL_DISABLED))]
         self.change(|slots| {
             while let Some(object) = slots.dropped.pop_if(|object| is_quiet(object)) {
                 drop(object.into_bound(py));
             }
         });
+        #[cfg(Py_GIL_DISABLED)]
+        let _ = py;
         self.is_unsettled()
     }
 
@@ -137,9 +149,10 @@ impl Holdings {
         })
     }
 
-    /// Shows every reference to the garbage collector.
+    /// Shows every reference to the garbage collector. If a thread is at work here, it shows none, so that all of
+    /// them count as used from elsewhere.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.slots.with(|slots| {
+        let shown = self.slots.try_with(|slots| {
             for (key, value) in &slots.pairs {
                 visit.call(key)?;
                 visit.call(value)?;
@@ -149,7 +162,8 @@ impl Holdings {
                 visit.call(&entry.value)?;
             }
             slots.dropped.iter().try_for_each(|object| visit.call(object))
-        })
+        });
+        shown.unwrap_or(Ok(()))
     }
 
     /// The bytes that the places take.
@@ -170,11 +184,11 @@ impl Holdings {
     }
 }
 
-/// Whether the release of a reference runs no Python code: there are others, or the type has no finalizer. Without
-/// the interpreter's lock, other references may go at any time.
+/// Whether the release of a reference runs no Python code: there are others, or the type has no finalizer.
+#[cfg(not(Py_GIL_DISABLED))]
 fn is_quiet(object: &Object) -> bool {
     let object = object.as_ptr();
-    #[cfg(not(any(Py_GIL_DISABLED, PyPy)))]
+    #[cfg(not(PyPy))]
     {
         // SAFETY: the reference keeps the object alive.
         if unsafe { ffi::Py_REFCNT(object) } > 1 {

@@ -217,8 +217,8 @@ pub(crate) struct Query<'q, 'py> {
     kind: Kind,
     is_for_same: bool,
     has_met_other: Cell<bool>,
-    /// The stored key that was found equal.
-    met: Option<RefCell<Option<Bound<'py, PyAny>>>>,
+    /// The stored keys that were found equal, the last one last.
+    met: Option<RefCell<Vec<Bound<'py, PyAny>>>>,
 }
 
 impl<'q, 'py> Query<'q, 'py> {
@@ -258,8 +258,9 @@ impl<'q, 'py> Query<'q, 'py> {
         self.kind
     }
 
-    pub(crate) fn met(self) -> Option<Bound<'py, PyAny>> {
-        self.met.and_then(RefCell::into_inner)
+    /// The stored keys that were found equal, the last one last. The caller releases them where it may.
+    pub(crate) fn met(self) -> Vec<Bound<'py, PyAny>> {
+        self.met.map(RefCell::into_inner).unwrap_or_default()
     }
 
     fn is_equal(&self, stored: &Key) -> bool {
@@ -289,22 +290,23 @@ impl Equivalent<Key> for Query<'_, '_> {
     fn equivalent(&self, stored: &Key) -> bool {
         let is_equal = self.hash == stored.hash && self.is_equal(stored);
         if is_equal && let Some(met) = &self.met {
-            met.replace(Some(stored.object(self.object.py()).into_bound(self.object.py())));
+            met.borrow_mut().push(stored.object(self.object.py()).into_bound(self.object.py()));
         }
         is_equal
     }
 }
 
-/// Finds nothing, and collects the keys that have a hash.
-pub(crate) struct Collect<'py> {
+/// Finds nothing, and collects the keys that have a hash, except those in `compared`.
+pub(crate) struct Collect<'c, 'py> {
     hash: isize,
+    compared: &'c [Bound<'py, PyAny>],
     py: Python<'py>,
     found: RefCell<Vec<Bound<'py, PyAny>>>,
 }
 
-impl<'py> Collect<'py> {
-    pub(crate) fn new(hash: isize, py: Python<'py>) -> Self {
-        Self { hash, py, found: RefCell::default() }
+impl<'c, 'py> Collect<'c, 'py> {
+    pub(crate) fn new(hash: isize, compared: &'c [Bound<'py, PyAny>], py: Python<'py>) -> Self {
+        Self { hash, compared, py, found: RefCell::default() }
     }
 
     /// The keys that were met, each once.
@@ -313,17 +315,18 @@ impl<'py> Collect<'py> {
     }
 }
 
-impl Hash for Collect<'_> {
+impl Hash for Collect<'_, '_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_isize(self.hash);
     }
 }
 
-impl Equivalent<Key> for Collect<'_> {
+impl Equivalent<Key> for Collect<'_, '_> {
     fn equivalent(&self, stored: &Key) -> bool {
         let mut found = self.found.borrow_mut();
         // A search may visit an entry again.
-        if self.hash == stored.hash && found.iter().all(|met| met.as_ptr() != stored.object) {
+        let is_new = self.compared.iter().chain(&*found).all(|met| met.as_ptr() != stored.object);
+        if self.hash == stored.hash && is_new {
             found.push(stored.object(self.py).into_bound(self.py));
         }
         false

@@ -46,9 +46,12 @@ use pyo3::pymodule;
 /// The native part of `larder`.
 #[pymodule(gil_used = false)]
 mod _native {
+    #[cfg(not(PyPy))]
     use pyo3::exceptions::PyImportError;
+    #[cfg(not(PyPy))]
+    use pyo3::ffi;
     use pyo3::types::PyModule;
-    use pyo3::{Bound, PyResult, ffi};
+    use pyo3::{Bound, PyResult};
 
     #[pymodule_export]
     use crate::calls::Call;
@@ -65,19 +68,20 @@ mod _native {
     #[pymodule_export]
     use crate::lookups::Lookups;
 
-    /// Refuses subinterpreters: an object of one must not be used in another, which a cache could not tell.
+    /// Refuses subinterpreters, which PyPy does not have: an object of one must not be used in another, which a cache
+    /// could not tell.
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        // SAFETY: a module is initialized by a thread that is attached to an interpreter.
-        let interpreter = unsafe { ffi::PyInterpreterState_Get() };
-        // SAFETY: the interpreter is the current one, so it exists.
-        if unsafe { ffi::PyInterpreterState_GetID(interpreter) } != 0 {
-            let message =
-                "larder cannot be imported in a subinterpreter; use it in the main interpreter";
-            return Err(PyImportError::new_err(message));
-        }
         #[cfg(not(PyPy))]
         {
+            // SAFETY: a module is initialized by a thread that is attached to an interpreter.
+            let interpreter = unsafe { ffi::PyInterpreterState_Get() };
+            // SAFETY: the interpreter is the current one, so it exists.
+            if unsafe { ffi::PyInterpreterState_GetID(interpreter) } != 0 {
+                let message =
+                    "larder cannot be imported in a subinterpreter; use it in the main interpreter";
+                return Err(PyImportError::new_err(message));
+            }
             crate::quick::install(module.py())?;
             crate::lookups::hasten(module.py())?;
         }

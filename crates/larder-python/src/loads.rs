@@ -80,7 +80,7 @@ pub(crate) struct Fill {
 impl Fill {
     /// Whether the key was stored, removed or invalidated since the load began.
     #[getter]
-    fn is_stale(&self) -> bool {
+    pub(crate) fn is_stale(&self) -> bool {
         self.load.is_stale.load(Ordering::Relaxed)
     }
 }

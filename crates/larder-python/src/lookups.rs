@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::types::PyAnyMethods;
-use pyo3::{Bound, Py, PyAny, PyResult, PyTraverseError, PyVisit, Python, ffi, pyclass, pymethods};
+use pyo3::{Bound, Py, PyAny, PyResult, PyTraverseError, PyVisit, ffi, pyclass, pymethods};
 
 use crate::core::Core;
 use crate::store;
@@ -92,6 +92,6 @@ impl crate::fast::Method for GetHit {
 
 /// Installs the quick form of `get`.
 #[cfg(not(PyPy))]
-pub(crate) fn hasten(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn hasten(py: pyo3::Python<'_>) -> PyResult<()> {
     crate::fast::install::<GetHit>(&py.get_type::<Lookups>())
 }

@@ -121,15 +121,18 @@ impl Store {
     ) -> Result<Self, larder::BuildError> {
         let holdings = Arc::new(Holdings::new(has_listener));
         let noted = Arc::clone(&holdings);
-        // Other threads may still be reading the value without the interpreter's lock. Then it is released
-        // when the library drops it, and listeners are not notified, of which `Core` says so.
         let listener = Listener::new(move |removal: &larder::Removal<'_, Key, Value>| {
             // SAFETY: maintenance is inline, so this thread is within a call of `Core`, and attached.
             let py = unsafe { Python::assume_attached() };
             noted.leave(removal.value.place, removal.cause, py);
         });
-        let builder =
-            if IS_FREE_THREADED { builder } else { builder.listener(listener.without_ages()) };
+        // Without the interpreter's lock, a value is released when the library drops its entry, so only a listener of
+        // the user needs to know that it has left.
+        let builder = if IS_FREE_THREADED && !has_listener {
+            builder
+        } else {
+            builder.listener(listener.without_ages())
+        };
         Ok(Self {
             cache: builder.build()?,
             holdings,
@@ -190,12 +193,10 @@ impl Store {
         compared: &[Bound<'py, PyAny>],
         py: Python<'py>,
     ) -> Vec<Bound<'py, PyAny>> {
-        let collect = Collect::new(hash, py);
+        let collect = Collect::new(hash, compared, py);
         // It finds nothing, and visits the keys on the way, expired ones too.
         self.cache.has_expired(&collect);
-        let mut found = collect.found();
-        found.retain(|key| compared.iter().all(|old| !old.is(key)));
-        found
+        collect.found()
     }
 
     /// Puts `value` in the place of the value that the key has, if that is all there is to do.
@@ -245,10 +246,11 @@ impl Store {
         }
         let (mut compared, mut equal) = (Vec::new(), None);
         for _ in 0..MAX_ROUNDS {
-            let (named, equal_now) = ((key, hash, kind), equal.take());
-            let step = self
+            let named = (key, hash, kind);
+            let (step, _released_here) = self
                 .inserting
-                .with(|()| self.try_insert(named, equal_now, &compared, value, verb, extras));
+                .with(|()| self.try_insert(named, equal.as_ref(), &compared, value, verb, extras));
+            equal = None;
             let new = match step {
                 Step::Done(outcome) => return Ok(outcome),
                 Step::Compare(new) => new,
@@ -266,35 +268,38 @@ impl Store {
     }
 
     /// Inserts under the stored key that is equal, `equal` if that is still there, or under `key`, if there are
-    /// no other keys with the hash to compare it with. It runs no Python code.
+    /// no other keys with the hash to compare it with. It runs no Python code, and releases no reference: the caller
+    /// does so with those that come back.
     fn try_insert<'py>(
         &self,
         (key, hash, kind): (&Bound<'py, PyAny>, isize, Kind),
-        equal: Option<Bound<'py, PyAny>>,
+        equal: Option<&Bound<'py, PyAny>>,
         compared: &[Bound<'py, PyAny>],
         value: &Bound<'py, PyAny>,
         verb: Verb,
         extras: &Extras<'_>,
-    ) -> Step<'py> {
+    ) -> (Step<'py>, Vec<Bound<'py, PyAny>>) {
         if let Some(stored) = equal {
-            let query = Query::same(&stored, hash);
+            let query = Query::same(stored, hash);
             if self.cache.has_expired(&query) || self.cache.contains_key(&query) {
-                let kind = Kind::of(&stored);
-                return Step::Done(self.insert_as(&stored, hash, kind, value, verb, extras));
+                let kind = Kind::of(stored);
+                let outcome = self.insert_as(stored, hash, kind, value, verb, extras);
+                return (Step::Done(outcome), Vec::new());
             }
         }
         let query = Query::new_with(key, hash, kind).remembering();
         let is_there = self.cache.contains_key(&query) || self.cache.has_expired(&query);
         let has_met_other = query.has_met_other();
-        if is_there && let Some(stored) = query.met() {
-            let kind = Kind::of(&stored);
-            return Step::Done(self.insert_as(&stored, hash, kind, value, verb, extras));
+        let met = query.met();
+        if is_there && let Some(stored) = met.last() {
+            let outcome = self.insert_as(stored, hash, Kind::of(stored), value, verb, extras);
+            return (Step::Done(outcome), met);
         }
         let new = if has_met_other { self.collect(hash, compared, key.py()) } else { Vec::new() };
         if new.is_empty() {
-            return Step::Done(self.insert_as(key, hash, kind, value, verb, extras));
+            return (Step::Done(self.insert_as(key, hash, kind, value, verb, extras)), met);
         }
-        Step::Compare(new)
+        (Step::Compare(new), met)
     }
 
     /// Stores a value under this very key. The caller has made sure that no other key is equal, except for those

@@ -5,6 +5,8 @@ import datetime
 import gc
 import inspect
 import math
+import os
+import subprocess
 import sys
 import threading
 import weakref
@@ -13,6 +15,8 @@ import pytest
 
 import larder
 from larder import Cache, SnapshotError
+from larder.pyquickcache import QuickCache, QuickCacheConfig
+from larder.pyquickcache.exceptions import CacheError
 
 EXACT = [name for name in ("lru", "lfu", "fifo") if name in larder.policies()]
 
@@ -372,6 +376,89 @@ def test_subclasses_and_sizes():
     empty, full = Cache(10**5), Cache(10**5)
     full.update((number, number) for number in range(10**4))
     assert sys.getsizeof(full) > sys.getsizeof(empty) + 10**4 * 100
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the memory of a process cannot be read here")
+def test_the_size_is_what_the_cache_takes():
+    program = """
+import os, sys
+import larder
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+keys, value = [str(number) for number in range(300_000)], object()
+before = resident()
+cache = larder.Cache(len(keys))
+for key in keys:
+    cache[key] = value
+print(sys.getsizeof(cache) / (resident() - before))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=200)
+    assert 0.75 < float(done.stdout) < 1.25
+
+
+def test_nothing_is_left_of_what_is_used_many_times():
+    """Counts every object that the collector knows, and every block of the allocator."""
+
+    class Key:
+        def __hash__(self):
+            return 5
+
+        def __eq__(self, other):
+            if other.__class__ is str:
+                raise ValueError
+            return self is other
+
+    @larder.cached(8, ttl=60, tags=["all"])
+    def remembered(x, y=None):
+        if x == 3:
+            raise ValueError
+        return [x]
+
+    async def load():
+        return ["loaded"]
+
+    def use():
+        cache = Cache(8, listener=lambda *removal: [].remove(1) if removal[0] == 3 else None, explain=4)
+        quick = QuickCache(QuickCacheConfig(max_size=4, cleanup_interval=None))
+        for number in range(30):
+            cache.set(number, [number], 60, ["tag"])
+            cache[Key()] = cache
+            cache[("pair", number)] = Key()
+            quick.set(number, [number])
+            for attempt in (
+                lambda: cache[object()], lambda: cache.get([]), lambda: cache.set(1, 1, -1), lambda: quick.get("x"),
+                lambda: remembered(3), lambda: cache.get_or_load(Key(), lambda: 1 / 0), lambda: cache.pop(Key()),
+            ):
+                with pytest.raises((KeyError, TypeError, ValueError, ZeroDivisionError, CacheError)):
+                    attempt()
+            remembered(number % 3), remembered(number + 10, y=2)
+            cache.get_or_load(("load", number), lambda: [1], tags=["tag"])
+            cache.items(), cache.entries(), cache.explain(number), cache.stats(), list(cache), repr(cache)
+            cache.coldest(3), cache.expire(number, 5), cache.tags(number), cache.get_many([number, "x"])
+        asyncio.run(cache.get_or_load_async("async", load))
+        cache.invalidate_tag("tag")
+        remembered.cache_clear()
+
+    def count():
+        for _ in range(3):
+            gc.collect()
+        return len(gc.get_objects()), getattr(sys, "getallocatedblocks", int)()
+
+    sys_hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        for _ in range(20):
+            use()
+        objects, blocks = count()
+        for _ in range(40):
+            use()
+        more_objects, more_blocks = count()
+    finally:
+        sys.unraisablehook = sys_hook
+    # One for each operation would be 1,200. Free lists of the interpreter grow for a while.
+    assert more_objects - objects < 40 and more_blocks - blocks < 600
 
 
 def test_a_missing_value_is_loaded_once_for_all_threads():

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections import OrderedDict
 from decimal import Decimal
@@ -775,3 +776,74 @@ def test_a_forked_child_has_a_sweeper():
 def test_an_import_of_the_cache_alone_registers_the_serializers():
     program = "from larder.pyquickcache import QuickCache; QuickCache().stop()"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
+
+
+def test_saving_calls_no_code_of_values_while_the_cache_is_locked(clock, tmp_path):
+    # Defect 9.
+    class Restless:
+        def __getstate__(self):
+            cache.set(object(), 1)
+            return {}
+
+    class Nothing(BaseSerializer):
+        extension = "txt"
+        is_binary = False
+
+        def serialize(self, data):
+            for entry in data.values():
+                entry["value"].__getstate__()
+                threading.Thread(target=cache.set, args=("other", 1)).start()
+            return "{}"
+
+        def deserialize(self, data):
+            return json.loads(data)
+
+    register_serializer("restless")(Nothing)
+    for policy in POLICIES:
+        cache = make(clock, policy, max_size=50, serializer="restless")
+        cache.set_many({number: Restless() for number in range(20)})
+        cache.save_to_disk(tmp_path / policy)
+        assert (tmp_path / f"{policy}.txt").read_text() == "{}"
+
+
+def test_files_are_for_their_owner_alone(clock, tmp_path):
+    # Defect 12.
+    cache = make(clock)
+    cache.set("a", 1)
+    cache.save_to_disk(tmp_path / "file")
+    assert (tmp_path / "file.larder").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("policy", ["lru", "lfu", "fifo"])
+def test_an_insertion_into_a_full_cache_visits_no_other_entry(policy, clock):
+    # Defects 13 and 14: with 100 times the entries, the insertions take about the same time.
+    def seconds(size):
+        cache = make(clock, policy, max_size=size)
+        cache.set_many({number: 1 for number in range(size)}, 1000)
+        start = time.process_time()
+        for number in range(500):
+            cache.set(-number - 1, 1)
+        return time.process_time() - start
+
+    # The original takes 100 times as long.
+    assert min(seconds(30_000) for _ in range(3)) < 10 * min(seconds(300) for _ in range(3))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_wall_clock_expires_nothing(policy, monkeypatch):
+    # Defect 18.
+    cache = make(None, policy)
+    cache.set("a", 1, 1000)
+    monkeypatch.setattr(time, "time", lambda: 10**10)
+    assert cache.get("a") == 1
+    monkeypatch.setattr(time, "time", lambda: 0)
+    assert cache.get("a") == 1
+
+
+def test_timestamps_of_the_configuration_are_for_calls_that_leave_it_open(clock, tmp_path):
+    # Defect 19.
+    cache = make(clock, storage_dir=str(tmp_path), cache_timestamps=True)
+    cache.set("a", 1)
+    cache.save_to_disk()
+    cache.save_to_disk(use_timestamp=None)
+    assert len(list(tmp_path.iterdir())) == 2
