@@ -525,7 +525,7 @@ mod tests {
 
     fn follow(shadows: &NamespaceShadows, number: u32) {
         let bounds = Bounds { capacity: Some(ENTRIES), max_weight: None };
-        shadows.follow(number, bounds, &ShadowConfig::new()).unwrap();
+        shadows.follow(number, bounds, &ShadowConfig::new()).expect("a namespace that is there");
     }
 
     fn hash(number: u64) -> KeyHash {
