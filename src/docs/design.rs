@@ -120,6 +120,11 @@
 //!   keys (Waldspurger et al., FAST 2015 and ATC 2017), and the cache takes over a variant that is better than the
 //!   present one by two standard deviations of the accesses in which the two differ (McNemar 1947). That a sample
 //!   decides for all is set dueling (Qureshi et al., ISCA 2007).
+//! - Where entries have weights, the segments divide weight. A new entry that is heavier than the window makes room for
+//!   itself without a duel, and mostly leaves after the next insertion. What comes into that room afterwards, and would
+//!   have lost a duel, goes to the end of probation at which entries leave. Otherwise heavy entries would replace the
+//!   whole main part with time: a loop of entries that differ in weight had no hits. Of a hit in a miniature, one half
+//!   counts the request, and one half its weight.
 //! - The miniatures see misses as insertions, and of hits only the first mark of a sampled key. The sample has all
 //!   keys of a cache of up to 64 entries, at most one key in eight of one of more than 256, and no more than 256 of
 //!   the cached keys. All miniatures share one table of keys, one sketch, one ghost and one clock, so that an access to

@@ -118,6 +118,15 @@ impl Links {
         list.front = id.to_raw();
     }
 
+    /// Moves `id`, which must be in `list`.
+    pub(super) fn move_to_back(&mut self, list: &mut NodeList, id: NodeId) {
+        let Some(back) = list.back().filter(|back| *back != id) else { return };
+        self.remove(list, id);
+        self.links[id.index()] = NodeLink { newer: back.to_raw(), older: NONE };
+        self.links[back.index()].older = id.to_raw();
+        list.back = id.to_raw();
+    }
+
     /// Prefetches what moving `id` will write besides its own links.
     #[inline]
     pub(super) fn prefetch_neighbours(&self, id: NodeId) {

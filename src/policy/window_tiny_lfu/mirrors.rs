@@ -45,6 +45,8 @@ const MIN_ROUND: u64 = 8;
 /// access in which their mirrors differ is a toss of a coin (the test of McNemar 1947). So the other variant
 /// has to have more than the square of this more hits.
 const DEVIATIONS: f32 = 2.0;
+/// The most that the hit of a heavy key counts.
+const MOST_OF_HIT: f32 = 8.0;
 /// The weight of an access in the next comparison.
 const DECAY: f32 = 0.8;
 /// A key that a mirror has evicted is known to it for so many ticks after its last use, unless no mirror
@@ -222,7 +224,7 @@ impl State {
         let record = self.keys.record(id);
         (record.count, record.halvings) = (count, halvings);
         if holders != ALL {
-            self.note_wins(holders);
+            self.note_wins(holders, weight);
             let then = if found.is_none() { self.ghost.take(key) } else { None };
             let distance = then.map(|then| self.clock.distance(then));
             self.insert(id, holders, distance.unwrap_or(UNKNOWN));
@@ -301,17 +303,32 @@ impl State {
         entries.max(MIN_ROUND)
     }
 
-    /// Notes an access that was a hit in the `holders`, and a miss in the others.
-    fn note_wins(&mut self, holders: u8) {
+    /// Notes an access to a key of that weight, which was a hit in the `holders`, and a miss in the others.
+    fn note_wins(&mut self, holders: u8, weight: u32) {
         if holders == 0 {
             return;
         }
-        let misses = std::array::from_fn::<f32, MIRRORS, _>(|at| f32::from(!holders >> at & 1));
+        let worth = self.worth_of_hit(weight);
+        let misses =
+            std::array::from_fn::<f32, MIRRORS, _>(|at| worth * f32::from(!holders >> at & 1));
         for (at, wins) in self.wins.iter_mut().enumerate() {
             if holders >> at & 1 == 1 {
                 wins.iter_mut().zip(misses).for_each(|(wins, miss)| *wins += miss);
             }
         }
+    }
+
+    /// What a hit counts: one half for the request, and one half for its weight in proportion to the mean. A
+    /// single heavy hit decides little, for the comparison takes hits for tosses of a coin.
+    fn worth_of_hit(&self, weight: u32) -> f32 {
+        if self.budget.counts_entries() {
+            return 1.0;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+        let mean = self.budget.total as f32 / self.mirrors[0].len().max(1) as f32;
+        #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+        let of_mean = self.budget.cost(weight) as f32 / mean.max(1.0);
+        (0.5 + 0.5 * of_mean).min(MOST_OF_HIT)
     }
 
     fn compare(&mut self, current: usize) -> Option<usize> {
@@ -461,7 +478,7 @@ mod tests {
         let (mut mirrors, _) = mirrors(Some(100), None);
         mirrors.access(0, 1, 0);
         let state = mirrors.state.as_mut().expect("an access was played");
-        state.note_wins(0b1_0010);
+        state.note_wins(0b1_0010, 1);
         for (one, wins) in state.wins.iter().enumerate() {
             for (other, count) in wins.iter().enumerate() {
                 let has_won = [1, 4].contains(&one) && ![1, 4].contains(&other);

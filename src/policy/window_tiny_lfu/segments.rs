@@ -89,6 +89,8 @@ pub(super) struct Segments {
     candidates: usize,
     /// The node inserted last: it is not the victim of its own insertion.
     newest: Option<NodeId>,
+    /// Whether the policy was ever full.
+    has_evicted: bool,
     /// The victim of the last duel, which mostly stays to duel with the next candidate.
     defender: Option<Defender>,
     /// The state of the pseudorandom choice. It comes from the hashes of warm candidates, which cannot be
@@ -131,6 +133,7 @@ impl Segments {
             candidates: 0,
             newest: None,
             defender: None,
+            has_evicted: false,
             chance: 0,
             spared: None,
             costs: None,
@@ -199,6 +202,9 @@ impl Segments {
         if let Some(leaving) = self.leaving.take() {
             // No eviction has followed.
             self.change_segment(leaving, SegmentId::Probation, nodes);
+        }
+        if self.candidate.is_some() && self.has_evicted && !self.budget.counts_entries() {
+            self.settle_candidates(nodes);
         }
         self.reserve_for_one_more(nodes);
         let cost = self.budget.cost_of(id, nodes);
@@ -499,6 +505,7 @@ impl Segments {
     #[inline(never)]
     fn evict_searching<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
         let candidate = self.candidate;
+        self.has_evicted = true;
         let loser = match (self.find_victim(nodes), candidate) {
             (Some(victim), Some(candidate)) => {
                 let victim = self.find_coldest(victim, nodes);

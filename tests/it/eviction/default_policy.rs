@@ -101,6 +101,37 @@ fn a_loop_just_above_the_capacity_keeps_most_of_its_hits() {
 }
 
 #[test]
+fn a_loop_of_entries_that_differ_in_weight_keeps_a_part_of_them() {
+    // From 1 to 20, and one entry in fifty is a tenth of the bound.
+    let weight = |key: u64| if key.is_multiple_of(50) { 1_000 } else { 1 + key % 20 };
+    let all: u64 = (0..2_000).map(weight).sum();
+    let cache = Cache::<u64, u64>::builder()
+        .max_weight(10_000)
+        .weigher(|_, weight| *weight as u32)
+        .maintenance(Maintenance::Inline)
+        .partitions(1)
+        .build()
+        .unwrap();
+    let (mut hits, mut rounds) = (0, 0);
+    for round in 0..60 {
+        for key in 0..2_000 {
+            let is_hit = cache.get(&key).is_some();
+            if !is_hit {
+                cache.insert(key, weight(key));
+            }
+            if round >= 30 {
+                hits += if is_hit { weight(key) } else { 0 };
+            }
+        }
+        rounds += u64::from(round >= 30);
+    }
+    // The best that is possible is the bound, and LRU has nothing.
+    let ratio = hits as f64 / (all * rounds) as f64;
+    let bound = 10_000.0 / all as f64;
+    assert!(ratio > 0.4 * bound, "{ratio:.3} of the bytes are hits, of {bound:.3} that fit");
+}
+
+#[test]
 fn one_entry_may_be_most_of_the_budget() {
     let cache = Cache::<u64, u64>::builder()
         .max_weight(100)

@@ -50,6 +50,8 @@ pub(super) struct Mirror {
     bit: u8,
     queues: [MirrorQueue; SEGMENTS],
     len: usize,
+    /// Whether it was ever full.
+    has_evicted: bool,
     /// The cost of all keys together.
     cost: u64,
     budget: Budget,
@@ -82,6 +84,7 @@ impl Mirror {
             bit: 1 << index,
             queues: [MirrorQueue { front: NONE, back: NONE, cost: 0 }; SEGMENTS],
             len: 0,
+            has_evicted: false,
             cost: 0,
             places: Vec::new(),
             budget,
@@ -199,9 +202,42 @@ impl Mirror {
         while self.is_over() {
             let Some(loser) = self.choose(candidate, id, moment, keys) else { return };
             candidate = None;
+            self.has_evicted = true;
             self.remove(loser, keys);
             left(loser, self.last_use(loser), keys);
         }
+        if let Some(candidate) = candidate.filter(|_| self.has_evicted) {
+            self.settle_candidate(candidate, moment, keys);
+        }
+    }
+
+    /// As in the segments: for the candidate nothing had to leave.
+    #[inline(never)]
+    fn settle_candidate(&mut self, candidate: u16, moment: Moment, keys: &MirroredKeys) {
+        if self.budget.counts_entries() {
+            return;
+        }
+        let victim = self.back(SegmentId::Probation).filter(|victim| *victim != candidate);
+        if victim.is_some_and(|victim| !self.admits(candidate, victim, moment, keys)) {
+            let cost = self.cost_of(candidate, keys);
+            self.unlink(candidate, cost);
+            self.push_back(SegmentId::Probation, candidate, cost);
+        }
+    }
+
+    /// As [`push`](Self::push), but at the other end.
+    fn push_back(&mut self, segment: SegmentId, id: u16, cost: u64) {
+        let queue = &mut self.queues[segment as usize];
+        let back = queue.back;
+        queue.back = id;
+        queue.cost += cost;
+        if back == NONE {
+            queue.front = id;
+        } else {
+            self.place(back).older = id;
+        }
+        let place = self.place(id);
+        (place.newer, place.older, place.segment) = (back, NONE, segment);
     }
 
     /// The usual case, if entries are counted: the key at the window's tail is the one candidate, the key at

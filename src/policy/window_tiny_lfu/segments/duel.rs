@@ -1,6 +1,6 @@
 //! The duel between a candidate and the victim that would leave for it.
 
-use super::{NodeWord, Segments, TICKS};
+use super::{MAX_CHECKS, NodeWord, SegmentId, Segments, TICKS};
 use crate::base::node_id::NodeId;
 use crate::policy::Nodes;
 use crate::policy::sketch::{KeyBits, spread};
@@ -51,6 +51,29 @@ impl Segments {
         }
         let distance = challenger.distance.max(self.clock.age(challenger.last));
         distance < self.clock.age(NodeWord::of(victim, nodes).last)
+    }
+
+    /// Moves the candidates that would lose their duel to the tail of probation, if the last insertion has made
+    /// nothing leave.
+    ///
+    /// A heavy new node takes the room of several others without a duel, and is gone after the next insertion, as
+    /// most new ones. If all that come after it were let into that room for good, heavy nodes would replace the
+    /// whole main part with time. So these nodes are the ones that leave for the next heavy one.
+    #[inline(never)]
+    pub(super) fn settle_candidates<N: Nodes + ?Sized>(&mut self, nodes: &N) {
+        for _ in 0..MAX_CHECKS {
+            let Some(candidate) = self.candidate else { return };
+            self.next_candidate();
+            let victim = self.queues[SegmentId::Probation as usize].list.back();
+            let Some(victim) = victim.filter(|victim| *victim != candidate) else { continue };
+            let is_marked = nodes.frequency(candidate) != 0;
+            if !is_marked && !self.admits(candidate, NodeWord::of(candidate, nodes), victim, nodes)
+            {
+                let probation = &mut self.queues[SegmentId::Probation as usize].list;
+                self.links.move_to_back(probation, candidate);
+                self.defender = None;
+            }
+        }
     }
 
     /// The estimate of a victim's count, of the time of its first duel: what the sketch counts for it
