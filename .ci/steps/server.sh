@@ -1,6 +1,6 @@
 # The server as its users meet it: through real clients, a browser, Prometheus' parsers, and
 # beside clients that misbehave.
-# Time limit: 1500
+# Time limit: 1800
 
 source .ci/tools.sh
 
