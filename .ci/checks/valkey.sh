@@ -61,14 +61,14 @@ END
 # Unpacks them, and writes a program that starts the server by the loader that belongs to its libraries.
 unpack() {
     local package loader
-    mkdir -p "$home/root" "$home/bin"
-    for package in "$home"/apt/cache/archives/*.deb; do dpkg-deb --extract "$package" "$home/root"; done
+    mkdir -p "$home/unpacked" "$home/bin"
+    for package in "$home"/apt/cache/archives/*.deb; do dpkg-deb --extract "$package" "$home/unpacked"; done
     rm -rf "$home/apt"
-    loader=$(find "$home/root/usr/lib" -name 'ld-linux*' -type f | head -n 1)
+    loader=$(find "$home/unpacked/usr/lib" -name 'ld-linux*' -type f | head -n 1)
     [[ -n $loader ]] || leave "its packages have no loader"
     cat >"$home/bin/valkey-server" <<END
 #!/bin/sh
-exec "$loader" --argv0 valkey-server --library-path "${loader%/*}" "$home/root/usr/bin/valkey-server" "\$@"
+exec "$loader" --argv0 valkey-server --library-path "${loader%/*}" "$home/unpacked/usr/bin/valkey-server" "\$@"
 END
     chmod +x "$home/bin/valkey-server"
 }
