@@ -26,7 +26,7 @@ wheels=$target/python/wheels
 rm -rf "$wheels"
 run "$environment/bin/maturin" build --release --locked --interpreter "$python" --manifest-path $crate/Cargo.toml --out "$wheels"
 run "$python" -m pip install --quiet --no-deps --force-reinstall "$wheels"/*.whl
-run "$python" -m pytest -q $crate/tests
+run "$python" -m pytest -q -rs $crate/tests
 
 run "$python" -m mypy.stubtest larder --concise --mypy-config-file $crate/tests/mypy.ini \
     --allowlist $crate/tests/stubtest.txt --ignore-positional-only
