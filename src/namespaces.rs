@@ -352,6 +352,14 @@ impl Quotas {
         }
     }
 
+    /// Takes the locks, for the time of a fork.
+    #[cfg(all(unix, not(larder_loom)))]
+    pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
+        let generations = self.namespaces.iter().map(|namespace| &namespace.current);
+        let generations = generations.map(sync::lock_for_fork).collect::<Vec<_>>();
+        (generations, sync::lock_for_fork(&self.excesses))
+    }
+
     /// Panics unless the entries that the partitions hold make up the total.
     pub(crate) fn validate(&self, held: u64) {
         assert_eq!(self.total.load(Ordering::Relaxed), held, "the namespaces are miscounted");

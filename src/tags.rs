@@ -156,6 +156,13 @@ impl Tags {
         true
     }
 
+    /// Takes the locks, for the time of a fork.
+    #[cfg(all(unix, not(larder_loom)))]
+    pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
+        let shards = self.shards.get().into_iter().flatten();
+        shards.map(sync::lock_for_fork).collect::<Vec<_>>()
+    }
+
     /// How many live generations there are.
     pub(crate) fn len(&self) -> usize {
         self.shards.get().into_iter().flatten().map(|shard| sync::lock(shard).len()).sum()

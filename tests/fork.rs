@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use larder::expiry::TickingClock;
 use larder::{
-    Cache, Inserted, Listener, LoadError, LoadOptions, Loaded, Maintenance, Policy, Removal,
-    ShadowConfig,
+    Cache, Inserted, Listener, LoadError, LoadOptions, Loaded, Maintenance, Namespaces, Policy,
+    Removal, ShadowConfig,
 };
 
 use support::child::{fork_child, wait_for};
@@ -296,7 +296,13 @@ fn fork_amid_readers() {
             .map(|kind| {
                 let builder = Cache::builder().capacity(CAPACITY).partitions(1).maintenance(mode);
                 match kind {
-                    0 => builder.policy(Policy::lru()),
+                    0 => {
+                        let namespaces = Namespaces::by_number(|key: &u64| *key as usize % 50);
+                        let names = (0..50).map(|number| number.to_string());
+                        let namespaces =
+                            names.fold(namespaces, |all, name| all.guarantee(&name, 1));
+                        builder.policy(Policy::lru()).namespaces(namespaces)
+                    }
                     1 => builder.policy(Policy::lfu()).time_to_idle(Duration::from_secs(3600)),
                     _ => builder.shadow(ShadowConfig::default()),
                 }
@@ -317,6 +323,7 @@ fn fork_amid_readers() {
                         for cache in caches {
                             key = (key + 7) % CAPACITY as u64;
                             let _ = (cache.get(&key), cache.capacity(), cache.hottest(1));
+                            let _ = (cache.all_namespace_stats(), cache.tag_count());
                         }
                     }
                 });

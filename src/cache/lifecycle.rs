@@ -196,7 +196,10 @@ where
     fn hold(&self) -> Box<dyn crate::fork::Locks + '_> {
         let bounds = sync::lock_for_fork(&self.settings.bounds);
         let fills = self.engine.fills.hold_for_fork();
-        Box::new(HeldLocks { fills, _others: (self.engine.hold_for_fork(), bounds) })
+        let engine = self.engine.hold_for_fork();
+        // The last: the drop of a tag takes one of them, under whatever lock.
+        let tags = self.settings.tags.hold_for_fork();
+        Box::new(HeldLocks { fills, _others: (tags, engine, bounds) })
     }
 }
 

@@ -113,10 +113,13 @@ impl<K, V> Engine<K, V> {
     /// Takes the locks that a thread may hold while it only reads, for the time of a fork.
     #[cfg(all(unix, not(larder_loom)))]
     pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
+        // In the order in which other threads take them.
+        let loans = sync::lock_for_fork(&self.loans);
         let partitions = self.partitions.iter().map(Partition::hold_for_fork).collect::<Vec<_>>();
         let shadow = self.shadow.as_ref().map(|shadow| shadow.hold_for_fork());
         let namespaces = self.namespace_shadows.as_ref().map(|shadows| shadows.hold_for_fork());
-        (partitions, shadow, namespaces)
+        let quotas = self.quotas.as_ref().map(|quotas| quotas.hold_for_fork());
+        (loans, partitions, shadow, namespaces, quotas)
     }
 
     /// Whether the cache is being torn down.

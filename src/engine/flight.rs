@@ -112,6 +112,11 @@ impl KeptTraits {
     pub(crate) fn of(entry: EntryPtr) -> Self {
         Self { tags: entry.tags().cloned(), is_unevictable: entry.meta().is_unevictable() }
     }
+
+    /// The number of the namespace, if there are namespaces.
+    pub(crate) fn namespace(&self) -> Option<u32> {
+        self.tags.as_ref().and_then(TagSet::account).map(|account| account.namespace)
+    }
 }
 
 /// A waiter's part of a flight. Dropping it ends the waiting.

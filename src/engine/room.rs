@@ -34,6 +34,10 @@ impl<K, V> Engine<K, V> {
         while let Some(excess) = quotas.noted_excess() {
             let is_above = || quotas.is_above_maximum(excess.namespace);
             self.evict_anywhere(quotas, Some(excess), is_above);
+            // Within an atomic listener, or under a pin, nothing can leave now. A later call goes on.
+            if self.atomic.is_some() && quotas.is_above_maximum(excess.namespace) {
+                break;
+            }
             quotas.settle_excess(excess);
         }
     }

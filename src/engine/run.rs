@@ -220,7 +220,10 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             return;
         }
         self.evictor.note_arrival(entry);
-        while self.evictor.lacks_room_for(meta) && self.evict() {}
+        // A namespace at its maximum makes room itself, once the new entry is listed.
+        if !self.evictor.exceeds_maximum(entry, meta) {
+            while self.evictor.lacks_room_for(meta) && self.evict() {}
+        }
         self.evictor.insert(entry, meta);
     }
 

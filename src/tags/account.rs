@@ -130,6 +130,12 @@ impl Account {
         self.used.load(Ordering::Relaxed) > self.share.maximum
     }
 
+    /// Whether there would be more than the maximum with another entry of that weight.
+    pub(crate) fn exceeds_maximum(&self, weight: u32) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        used.saturating_add(self.unit.cost(weight)) > self.share.maximum
+    }
+
     /// Whether an entry of that weight is more than the maximum by itself.
     pub(crate) fn is_too_heavy(&self, weight: u32) -> bool {
         self.unit.cost(weight) > self.share.maximum

@@ -150,6 +150,14 @@ impl Evictor {
         }
     }
 
+    /// Whether the namespace of `new`, which is going to be linked, would be above its maximum with it.
+    #[inline]
+    pub(crate) fn exceeds_maximum(&self, new: EntryPtr, meta: &EntryMeta) -> bool {
+        self.quotas.as_ref().is_some_and(|quotas| quotas.shared.has_maximums())
+            && !meta.is_unevictable()
+            && account_of(&new).exceeds_maximum(meta.weight())
+    }
+
     /// Notes that `new` has come and is going to be linked.
     #[inline]
     pub(crate) fn note_arrival(&mut self, new: EntryPtr) {
@@ -162,8 +170,17 @@ impl Evictor {
     pub(super) fn note_newcomer(&mut self, new: EntryPtr, is_added: bool) {
         let Some(quotas) = &mut self.quotas else { return };
         let namespace = account_of(&new).namespace;
-        quotas.newcomer = Some((new.hash(), namespace));
-        quotas.maximums.own = account_of(&new).has_maximum().then_some(namespace);
+        let previous = quotas.newcomer.replace((new.hash(), namespace));
+        let own = account_of(&new).has_maximum().then_some(namespace);
+        let left =
+            std::mem::replace(&mut quotas.maximums.own, own).filter(|left| own != Some(*left));
+        // With an atomic listener one entry leaves with each run, so the excess of the one before may still be there.
+        if let Some(left) = left
+            && quotas.shared.is_above_maximum(left)
+        {
+            let newest = previous.filter(|(_, of)| *of == left).map(|(hash, _)| hash);
+            quotas.shared.note_excess(left, newest);
+        }
         if is_added {
             quotas.shared.count_insertion(namespace);
             let meta = new.meta();

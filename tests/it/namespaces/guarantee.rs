@@ -464,6 +464,69 @@ fn entry_heavier_than_the_maximum_leaves_alone() {
     cache.validate();
 }
 
+/// No other namespace makes room for an entry that is too heavy for its own, or that comes when that is full.
+#[test]
+fn namespace_at_its_maximum_takes_no_room_from_others() {
+    for policy in POLICIES {
+        let namespaces = Namespaces::by_number(|key: &u64| (key >> 32) as usize)
+            .guarantee_up_to("noisy", 0, 10)
+            .guarantee("calm", 0);
+        let cache: Cache<u64, u64> = Cache::builder()
+            .max_weight(1_000)
+            .weigher(|_: &u64, value: &u64| *value as u32)
+            .policy(policy.parse().unwrap())
+            .partitions(1)
+            .maintenance(Maintenance::Inline)
+            .namespaces(namespaces)
+            .build()
+            .unwrap();
+        cache.insert(key(0, 0), 10);
+        for number in 0..99 {
+            cache.insert(key(1, number), 10);
+        }
+        cache.insert(key(0, 1), 900);
+        for number in 2..50 {
+            cache.insert(key(0, number), 1 + number % 10);
+        }
+        let held = |name| cache.namespace_stats(name).unwrap().weight;
+        assert_eq!(held("calm"), 990, "{policy}");
+        assert!(held("noisy") <= 10, "{policy}");
+        cache.validate();
+    }
+}
+
+/// With an atomic listener one entry leaves with each run, and none while the thread holds a pin.
+#[test]
+fn maximum_holds_with_an_atomic_listener() {
+    for (maintenance, is_pinned) in [
+        (Maintenance::Inline, false),
+        (Maintenance::Inline, true),
+        (Maintenance::Background, false),
+    ] {
+        let namespaces = Namespaces::by_number(|key: &u64| (key >> 32) as usize)
+            .guarantee_up_to("noisy", 0, 10)
+            .guarantee("calm", 0);
+        let cache: Cache<u64, u64> = Cache::builder()
+            .capacity(10_000)
+            .partitions(1)
+            .maintenance(maintenance)
+            .atomic_listener(|_| {})
+            .namespaces(namespaces)
+            .build()
+            .unwrap();
+        let pin = is_pinned.then(|| cache.pin());
+        for number in 0..2_000 {
+            cache.insert(key(0, number), 1);
+            cache.insert(key(1, number), 1);
+        }
+        drop(pin);
+        cache.run_pending();
+        let held = |name| cache.namespace_stats(name).unwrap().entries;
+        assert_eq!((held("noisy"), held("calm")), (10, 2_000), "{maintenance:?}, {is_pinned}");
+        cache.validate();
+    }
+}
+
 #[test]
 fn maximum_holds_among_threads() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
