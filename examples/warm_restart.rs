@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use larder::snapshot::{RestoreOptions, SaveOptions, Serializers, SnapshotError};
+use larder::snapshot::{RestoreOptions, SaveOptions, Serializers};
 use larder::{Cache, InsertOptions, Maintenance, Policy};
 
 fn build(capacity: usize) -> Result<Cache<String, u64>, larder::BuildError> {
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // At the very first start there is no file: an error like any other, and no reason to stop.
     let cache = build(1_000)?;
     let first = cache.load_from_path(&file, &RestoreOptions::new());
-    assert!(matches!(first, Err(SnapshotError::Io(_))));
+    assert!(first.is_err_and(|error| error.is_not_found()));
 
     for number in 0..1_000 {
         cache.insert(format!("key {number}"), number);

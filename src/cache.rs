@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
 
 use crate::RandomState;
@@ -136,6 +137,10 @@ pub struct Cache<K, V, S = RandomState> {
     /// waits for the visit instead.
     is_handle: bool,
 }
+
+// A panic of user code within a call leaves the cache as the call's documentation says: its own state stays whole.
+impl<K, V, S> UnwindSafe for Cache<K, V, S> {}
+impl<K, V, S> RefUnwindSafe for Cache<K, V, S> {}
 
 struct Shared<K, V, S> {
     engine: Engine<K, V>,

@@ -147,8 +147,8 @@ pub use larder_macros::cached;
 pub use crate::base::cause::RemovalCause;
 pub use crate::base::equivalent::{Equivalent, ToKey};
 pub use crate::base::error::{
-    BuildError, CounterError, FlushError, Inserted, NamespaceShadowError, ParsePolicyError,
-    RegisterError, Rejection, ResizeError,
+    BuildError, CounterError, FlushError, Inserted, NamespaceShadowError, NoDeadline,
+    ParsePolicyError, RegisterError, Rejection, ResizeError,
 };
 pub use crate::base::hash::{KeyHasher, RandomState};
 pub use crate::base::histogram::{TimeCounts, TimeHistogram};

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::ops::Deref;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -91,6 +92,12 @@ pub struct AsyncLoadingCache<K, V, E, S = RandomState> {
     many: Option<Arc<AsyncManyLoader<K, V, E>>>,
 }
 
+// As `Cache`. A loader that panics has not been given anything that it could leave half changed.
+impl<K, V, E, S> UnwindSafe for LoadingCache<K, V, E, S> {}
+impl<K, V, E, S> RefUnwindSafe for LoadingCache<K, V, E, S> {}
+impl<K, V, E, S> UnwindSafe for AsyncLoadingCache<K, V, E, S> {}
+impl<K, V, E, S> RefUnwindSafe for AsyncLoadingCache<K, V, E, S> {}
+
 impl<K, V, S> Builder<K, V, S>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -119,7 +126,13 @@ where
     /// As [`build_with_loader`](Self::build_with_loader), with a loader that returns a future.
     ///
     /// A lookup that misses polls the future within its own polls, unless the cache has a timeout; then it is
-    /// polled in the background.
+    /// polled in the background, as the futures of all refreshes are.
+    ///
+    /// # Runtimes
+    /// With the feature `tokio`, and called within a runtime of tokio, the background is that runtime, unless the
+    /// builder names an [executor](Self::load_executor). Otherwise it is a thread of larder, where futures that use
+    /// a runtime's sockets or timers do not work: they panic, and the load has failed. Such loaders need an executor
+    /// that spawns on their runtime.
     ///
     /// # Errors
     /// As [`build`](Self::build).
@@ -132,7 +145,8 @@ where
     {
         let loader: Arc<AsyncLoader<K, V, E>> =
             Arc::new(move |key, load| Box::pin(loader(key, load)));
-        Ok(AsyncLoadingCache { cache: self.build()?, loader: Loader::Async(loader), many: None })
+        let cache = self.load_within_runtime().build()?;
+        Ok(AsyncLoadingCache { cache, loader: Loader::Async(loader), many: None })
     }
 }
 
@@ -212,18 +226,22 @@ where
     ///
     /// # Panics
     /// As `get`.
-    pub fn get_many<Q>(&self, keys: &[Q]) -> Vec<Result<V, LoadError<E>>>
+    pub fn get_many<'q, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + ToKey<K>,
+        Q: Hash + ToKey<K> + ?Sized + 'q,
     {
+        let keys: Vec<&Q> = keys.into_iter().collect();
         let Some(many) = &self.many else {
-            return keys.iter().map(|key| self.get(key)).collect();
+            return keys.into_iter().map(|key| self.get(key)).collect();
         };
         let mut refresh = |leader, started_ns, old| {
             self.cache.spawn_load(leader, started_ns, Some(old), &self.loader);
         };
         self.cache
-            .load_many(keys, &mut Some(&mut refresh), |missing| many(missing).map(with_results))
+            .load_many(&keys, &mut Some(&mut refresh), |missing| many(missing).map(with_results))
     }
 
     /// Begins to load `key` in the background, whether it is present or not, and returns. False if it is being
@@ -239,11 +257,11 @@ where
     }
 
     /// [Refreshes](Self::refresh) each of `keys`, and returns for how many of them a load has begun.
-    pub fn refresh_many<Q>(&self, keys: &[Q]) -> usize
+    pub fn refresh_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> usize
     where
-        Q: Hash + ToKey<K>,
+        Q: Hash + ToKey<K> + ?Sized + 'q,
     {
-        keys.iter().filter(|key| self.refresh(*key)).count()
+        keys.into_iter().filter(|key| self.refresh(*key)).count()
     }
 }
 
@@ -302,10 +320,14 @@ where
     ///
     /// # Panics
     /// As there, when polled.
-    pub async fn get_many<Q>(&self, keys: &[Q]) -> Vec<Result<V, LoadError<E>>>
+    pub async fn get_many<'q, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + ToKey<K>,
+        Q: Hash + ToKey<K> + ?Sized + 'q,
     {
+        let keys: Vec<&Q> = keys.into_iter().collect();
         let Some(many) = &self.many else {
             let mut values = Vec::with_capacity(keys.len());
             for key in keys {
@@ -320,7 +342,7 @@ where
             let loading = many(missing);
             async move { loading.await.map(with_results) }
         };
-        self.cache.load_many_async(keys, &mut Some(&mut refresh), load).await
+        self.cache.load_many_async(&keys, &mut Some(&mut refresh), load).await
     }
 
     /// As [`LoadingCache::refresh`].
@@ -332,11 +354,11 @@ where
     }
 
     /// As [`LoadingCache::refresh_many`].
-    pub fn refresh_many<Q>(&self, keys: &[Q]) -> usize
+    pub fn refresh_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> usize
     where
-        Q: Hash + ToKey<K>,
+        Q: Hash + ToKey<K> + ?Sized + 'q,
     {
-        keys.iter().filter(|key| self.refresh(*key)).count()
+        keys.into_iter().filter(|key| self.refresh(*key)).count()
     }
 }
 

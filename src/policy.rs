@@ -254,11 +254,16 @@ pub trait EvictionPolicy: Any + Send {
     fn on_insert(&mut self, id: NodeId, nodes: &dyn Nodes);
 
     /// `id` was read. Called only with [`Accesses::Order`] and, for first marks of sampled keys,
-    /// [`Accesses::Mark`].
-    fn on_access(&mut self, id: NodeId, nodes: &dyn Nodes);
+    /// [`Accesses::Mark`]. Default: nothing.
+    fn on_access(&mut self, id: NodeId, nodes: &dyn Nodes) {
+        let _ = (id, nodes);
+    }
 
-    /// The value of `id` was replaced; `nodes` has its new weight, and `old_weight` was its weight before.
-    fn on_update(&mut self, id: NodeId, old_weight: u32, nodes: &dyn Nodes);
+    /// The value of `id` was replaced; `nodes` has its new weight, and `old_weight` was its weight before. Default:
+    /// nothing.
+    fn on_update(&mut self, id: NodeId, old_weight: u32, nodes: &dyn Nodes) {
+        let _ = (id, old_weight, nodes);
+    }
 
     /// `id` has left, and the id will be used for another node.
     fn on_remove(&mut self, id: NodeId, nodes: &dyn Nodes);

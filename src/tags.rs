@@ -58,6 +58,9 @@ const SHARDS: usize = 32;
 #[cfg(larder_loom)]
 const SHARDS: usize = 1;
 
+/// No tag of a user begins with this character.
+pub(crate) const RESERVED: char = '\0';
+
 /// One generation of a name.
 pub(crate) struct Tag {
     name: Box<str>,

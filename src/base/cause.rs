@@ -26,6 +26,13 @@ impl RemovalCause {
     const ALL: [Self; 5] =
         [Self::Evicted, Self::Expired, Self::Explicit, Self::Replaced, Self::Invalidated];
 
+    /// Whether the cache let the entry go by itself, because a bound was reached or its deadline had passed, and not
+    /// because of what a user did.
+    #[must_use]
+    pub const fn was_evicted(self) -> bool {
+        matches!(self, Self::Evicted | Self::Expired)
+    }
+
     #[inline]
     pub(crate) fn from_raw(raw: u8) -> Self {
         Self::ALL[usize::from(raw)]
@@ -47,6 +54,12 @@ impl fmt::Display for RemovalCause {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_the_cache_did_itself_was_an_eviction() {
+        let evicted = RemovalCause::ALL.into_iter().filter(|cause| cause.was_evicted());
+        assert!(evicted.eq([RemovalCause::Evicted, RemovalCause::Expired]));
+    }
 
     #[test]
     fn every_cause_comes_back_from_its_number() {

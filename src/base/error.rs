@@ -417,6 +417,9 @@ pub enum Rejection {
         /// How many it may carry.
         limit: usize,
     },
+    /// A tag begins with a zero byte. Such names are the cache's own: snapshots mark namespaces by them. Nothing has
+    /// changed.
+    ReservedTag,
     /// The insertion names a namespace that the cache does not have, or the namespaces of the cache follow from
     /// the keys. Nothing has changed.
     NoSuchNamespace,
@@ -450,6 +453,7 @@ impl fmt::Display for Rejection {
                 f.write_str("a bound of the cache is 0, so it stores nothing; use a higher one")
             }
             Self::TooManyTags { limit } => write!(f, "more than the {limit} tags of an entry"),
+            Self::ReservedTag => f.write_str("a tag begins with a zero byte, which is reserved"),
             Self::WithinListener => {
                 f.write_str("called from within a change of a cache with an atomic listener")
             }
@@ -501,6 +505,19 @@ impl Error for CounterError {
         }
     }
 }
+
+/// An entry was to be given a deadline, and has no room for one; see
+/// [`Cache::try_expire_after`](crate::Cache::try_expire_after).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoDeadline;
+
+impl fmt::Display for NoDeadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the entry has no room for a deadline; use `expire_after`, or insert it with a lifetime")
+    }
+}
+
+impl Error for NoDeadline {}
 
 /// Why [`Cache::flush`](crate::Cache::flush) could not drop everything that had been retired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -58,6 +58,29 @@ impl<E> LoadError<E> {
             _ => None,
         }
     }
+
+    /// The error that the loader has returned, to be passed on as the caller's own, and otherwise this error.
+    /// Callers that waited for the same loader share it, hence the `Arc`.
+    ///
+    /// # Errors
+    /// Itself, if it is not [`Failed`](Self::Failed).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use larder::{Cache, LoadError};
+    ///
+    /// let cache: Cache<u64, u64> = Cache::new(100);
+    /// let failed = cache.try_get_or_insert_with(&1, || "1x".parse::<u64>()).unwrap_err();
+    /// let error: Arc<std::num::ParseIntError> = failed.into_loader_error().unwrap();
+    /// assert_eq!(error.kind(), &std::num::IntErrorKind::InvalidDigit);
+    /// ```
+    pub fn into_loader_error(self) -> Result<Arc<E>, Self> {
+        match self {
+            Self::Failed(error) => Ok(error),
+            other => Err(other),
+        }
+    }
 }
 
 /// An `Arc` is cloned, not the error.
@@ -98,11 +121,37 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
     }
 }
 
+/// The displayed message has that of the loader's error, so the [`source`](Error::source) is what is behind that one.
+/// [`loader_error`](LoadError::loader_error) returns the error itself.
 impl<E: Error + 'static> Error for LoadError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Failed(error) => Some(&**error),
+            Self::Failed(error) => error.source(),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::error::{CounterError, Rejection};
+
+    #[test]
+    fn a_chain_of_errors_names_each_of_them_once() {
+        // An error with a cause of its own.
+        let failed = LoadError::Failed(Arc::new(CounterError::Rejected(Rejection::Stale)));
+        let mut chain = vec![failed.to_string()];
+        let mut cause = failed.source();
+        while let Some(error) = cause {
+            chain.push(error.to_string());
+            cause = error.source();
+        }
+        let own = CounterError::Rejected(Rejection::Stale).to_string();
+        assert_eq!(chain, [format!("the loader failed: {own}"), Rejection::Stale.to_string()]);
+        assert!(failed.into_loader_error().is_ok());
+        let timed_out = LoadError::<CounterError>::TimedOut;
+        assert!(timed_out.source().is_none());
+        assert_eq!(timed_out.into_loader_error(), Err(LoadError::TimedOut));
     }
 }

@@ -226,7 +226,8 @@ pub struct Stats {
     pub dropped_accesses: u64,
     /// Runs of loaders, whatever became of them: successes, failures, and loads that were abandoned.
     pub loads: u64,
-    /// Loads that ended in an error.
+    /// Loads that ended in an error, and loads in the background that panicked or were dropped by their executor. A
+    /// panic within a call is the caller's, and does not count.
     pub load_failures: u64,
     /// The sum of the times that loads took, by the cache's clock; a single short load may count as none or as a few
     /// milliseconds.

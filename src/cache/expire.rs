@@ -5,9 +5,10 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::Cache;
+use super::options::UpdateOptions;
 use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
-use crate::base::error::Inserted;
+use crate::base::error::{Inserted, NoDeadline};
 use crate::base::stats::Counter;
 use crate::entry::{Entry, EntryPtr, HitCheck, Owned};
 use crate::expiry::{EntryTtl, Expiry};
@@ -48,32 +49,80 @@ where
     /// with the insertion, and the last answer of an [`Expiry`]; it may be longer than these. The call does
     /// not count as a use of the entry, but its time to idle starts anew. The value does not change.
     ///
-    /// The call returns false if the key is absent, or if its entry has no room for a deadline: it was
-    /// inserted without a lifetime and tags into a cache that has neither a time to live nor a
-    /// [time to idle](crate::Builder::time_to_idle) nor an `Expiry`, and does not keep ages.
+    /// An entry has no room for a deadline if it was inserted without a lifetime and tags into a cache that has
+    /// neither a time to live nor a [time to idle](crate::Builder::time_to_idle) nor an `Expiry`, and does not keep
+    /// ages. Such an entry is [updated](Self::update_with) with a clone of its value: the call counts as a
+    /// replacement, and a listener is notified of it.
+    ///
+    /// The call returns false if the key is absent, or if such an update was rejected.
+    ///
+    /// # Panics
+    /// As [`update`](Self::update), if the entry has no room for a deadline.
     ///
     /// # Examples
     /// ```
     /// use std::time::Duration;
     ///
     /// let cache = larder::Cache::new(100);
-    /// cache.insert_with_ttl("session", 17, Duration::from_secs(60));
+    /// cache.insert("session", 17);
     /// assert!(cache.expire_after("session", Some(Duration::from_secs(3600))));
     /// assert!(cache.inspect("session").unwrap().expires_in > Some(Duration::from_secs(3000)));
     /// ```
     pub fn expire_after<Q>(&self, key: &Q, ttl: Option<Duration>) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,
+        K: Clone,
+        V: Clone,
+    {
+        match self.try_expire_after(key, ttl) {
+            Ok(is_set) => is_set,
+            Err(NoDeadline) => {
+                let options = UpdateOptions::new().ttl(ttl.unwrap_or(Duration::MAX));
+                let updated = self.update_and_read(key, options, V::clone, |_, _| ());
+                matches!(updated, Ok(Some(())))
+            }
+        }
+    }
+
+    /// As [`expire_after`](Self::expire_after), but never stores the value anew, so it need not be cloned.
+    ///
+    /// # Errors
+    /// [`NoDeadline`], if the entry has no room for a deadline and is to have one. Nothing has changed.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use larder::NoDeadline;
+    ///
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert_with_ttl(1, "has a deadline", Duration::from_secs(60));
+    /// cache.insert(2, "has no room for one");
+    /// let minutes = Some(Duration::from_secs(600));
+    /// assert_eq!(cache.try_expire_after(&1, minutes), Ok(true));
+    /// assert_eq!(cache.try_expire_after(&2, minutes), Err(NoDeadline));
+    /// assert_eq!(cache.try_expire_after(&2, None), Ok(true));
+    /// assert_eq!(cache.try_expire_after(&3, minutes), Ok(false));
+    /// ```
+    pub fn try_expire_after<Q>(&self, key: &Q, ttl: Option<Duration>) -> Result<bool, NoDeadline>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();
         loop {
-            let Some((pointer, _)) = self.find(key, hash, &guard) else { return false };
-            let is_moved = self.shared.engine.set_remaining(pointer, ttl);
+            let Some((pointer, _)) = self.find(key, hash, &guard) else { return Ok(false) };
+            if !self.shared.engine.set_remaining(pointer, ttl) {
+                return match (pointer.extension(), ttl) {
+                    // It has just expired.
+                    (Some(_), _) => Ok(false),
+                    (None, None) => Ok(true),
+                    (None, Some(_)) => Err(NoDeadline),
+                };
+            }
             // An entry that is not linked any more may have been replaced before its deadline moved, and the
             // new one has another deadline. So try again.
-            if !is_moved || self.shared.engine.table.is_linked(pointer, &guard) {
-                return is_moved;
+            if self.shared.engine.table.is_linked(pointer, &guard) {
+                return Ok(true);
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::expiry::EntryTtl;
 use crate::listener::MustNotWait;
 use crate::reclaim;
 use crate::table::AttemptStage;
-use crate::tags::TagSet;
+use crate::tags::{RESERVED, TagSet};
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -195,7 +195,13 @@ where
         names: impl IntoIterator<Item = T>,
     ) -> Result<Option<TagSet>, Rejection> {
         let all = &self.shared.settings.tags;
+        let mut is_reserved = false;
+        let names =
+            names.into_iter().inspect(|name| is_reserved |= name.as_ref().starts_with(RESERVED));
         let tags = all.hold(names);
+        if is_reserved {
+            return Err(Rejection::ReservedTag);
+        }
         let tags = tags.ok_or_else(|| Rejection::TooManyTags { limit: all.limit() })?;
         Ok((!tags.is_empty()).then_some(tags))
     }

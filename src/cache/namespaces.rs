@@ -16,9 +16,11 @@ use crate::tags::TagSet;
 const OTHERS: &str = "";
 
 /// With this, a snapshot begins the name of a namespace that was given at insertion, which it keeps as the
-/// first tag of a record. A user's tag may begin so too; then it is not the first.
+/// first tag of a record. No tag of a user begins so.
 #[cfg(feature = "snapshot")]
 const SAVED: &str = "\0namespace=";
+#[cfg(feature = "snapshot")]
+const _: () = assert!(SAVED.as_bytes()[0] == crate::tags::RESERVED as u8);
 
 /// Returns the namespace of a key.
 pub(crate) enum ChooseNamespace<K> {
@@ -161,13 +163,14 @@ where
         tags: impl IntoIterator<Item = &'t str>,
     ) -> (Option<u32>, Vec<&'t str>) {
         let mut tags: Vec<&str> = tags.into_iter().collect();
-        let Some(quotas) = quotas(&self.shared.engine) else { return (None, tags) };
+        // No tag of a user begins so.
         let Some(name) = tags.first().and_then(|first| first.strip_prefix(SAVED)) else {
             return (None, tags);
         };
         tags.remove(0);
         let is_given = self.shared.settings.choose_namespace.is_none();
-        (quotas.number_of(name).filter(|_| is_given), tags)
+        let number = quotas(&self.shared.engine).and_then(|quotas| quotas.number_of(name));
+        (number.filter(|_| is_given), tags)
     }
 }
 

@@ -11,12 +11,14 @@ impl<K, V, S> Builder<K, V, S> {
     /// process share.
     ///
     /// The pool has at most 17 threads, which start when they are needed and end when they are idle. It drives
-    /// synchronous and asynchronous loaders, and keeps one thread for the asynchronous ones. It takes at most 1,024 synchronous loads that wait for a thread,
-    /// and at most 16,384 loads altogether; a refresh that finds no room is skipped, and tried again later. While
+    /// synchronous and asynchronous loaders, and keeps one thread for the asynchronous ones. It takes at most 1,024
+    /// synchronous loads that wait for a thread, and at most 16,384 loads altogether; a refresh that finds no room is skipped, and tried again later. While
     /// loaders in the pool wait for loads of other keys, as many more threads, up to 32, run what is in the queue.
     ///
     /// A future that only works within its runtime, because it uses the runtime's sockets or timers, must be
-    /// run there: give tokio's `Handle` (with the feature `tokio`), or a closure that spawns the task. Loads
+    /// run there: give tokio's `Handle` (with the feature `tokio`), or a closure that spawns the task. With that
+    /// feature, [`build_with_async_loader`](Self::build_with_async_loader) takes the runtime of tokio within which it
+    /// is called, if no executor is given. Loads
     /// that callers wait for run in these callers and not in the executor, unless the cache has a
     /// [timeout](Self::hard_timeout) for them.
     ///
@@ -32,6 +34,18 @@ impl<K, V, S> Builder<K, V, S> {
     /// ```
     pub fn load_executor(mut self, executor: impl LoadExecutor + 'static) -> Self {
         self.background = Background::User(Arc::new(executor));
+        self
+    }
+
+    /// Runs background loads in the runtime of tokio within which this is called, if there is one, and if no
+    /// executor was given.
+    pub(crate) fn load_within_runtime(self) -> Self {
+        #[cfg(feature = "tokio")]
+        if let (Background::Pool, Ok(runtime)) =
+            (&self.background, tokio::runtime::Handle::try_current())
+        {
+            return self.load_executor(runtime);
+        }
         self
     }
 }

@@ -80,7 +80,10 @@ const OWN_FAMILIES: [OwnFamily; 40] = [
     )
     .in_unit("seconds"),
     counter("larder_loads", "Runs of loaders, whatever became of them."),
-    counter("larder_load_failures", "Loads that ended in an error."),
+    counter(
+        "larder_load_failures",
+        "Loads that ended in an error, or in a panic in the background.",
+    ),
     counter("larder_load_waits", "Calls that waited for the load of another caller."),
     counter(
         "larder_load_handovers",

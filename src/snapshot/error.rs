@@ -156,6 +156,16 @@ impl SnapshotError {
         }
     }
 
+    /// Whether there is no such file, as at the first start of a program that saves its cache when it ends.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::Io(error) => error.kind() == io::ErrorKind::NotFound,
+            Self::File { source, .. } => source.is_not_found(),
+            _ => false,
+        }
+    }
+
     /// The path of the file, if one was given.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
@@ -192,13 +202,13 @@ struct AtPath {
 
 impl fmt::Display for AtPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.path.display().fmt(f)
+        write!(f, "{}: {}", self.path.display(), self.source)
     }
 }
 
 impl Error for AtPath {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.source)
+        self.source.source()
     }
 }
 
@@ -222,8 +232,8 @@ fn instead(serializer: &str) -> &'static str {
 impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(_) => f.write_str("reading or writing failed"),
-            Self::File { path, .. } => path.display().fmt(f),
+            Self::Io(_) => f.write_str("a snapshot cannot be read or written"),
+            Self::File { path, .. } => write!(f, "the snapshot {} cannot be used", path.display()),
             Self::NotAFile { kind } => write!(
                 f,
                 "{kind} in the place of a file; use the name of a regular file, or `save_to` and \

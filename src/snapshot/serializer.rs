@@ -174,6 +174,12 @@ pub enum RegistryError {
 impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unknown { what, given, known } if known.is_empty() => {
+                write!(
+                    f,
+                    "unknown {what} `{given}`; none is registered, see the features of the crate"
+                )
+            }
             Self::Unknown { what, given, known } => {
                 write!(f, "unknown {what} `{given}`; available: {}", known.join(", "))
             }

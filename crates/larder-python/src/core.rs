@@ -338,8 +338,8 @@ impl Core {
         let ttl = arguments::lifetime(ttl, "ttl")?;
         let cache = &self.store.cache;
         let py = key.py();
-        let moved = self.store.find(key, |query| cache.expire_after(query, ttl).then_some(()))?;
-        if moved.is_some() {
+        let set = |query: &_| matches!(cache.try_expire_after(query, ttl), Ok(true)).then_some(());
+        if self.store.find(key, set)?.is_some() {
             return Ok(true);
         }
         // An entry without a deadline has no room for one, so it is stored anew, with its tags, as if it had been
@@ -564,7 +564,9 @@ impl Core {
         let inserted = self.store.insert(key, value, verb, extras);
         self.settle(key.py());
         match inserted? {
-            Some(Inserted::Rejected(rejection @ Rejection::TooManyTags { .. })) => {
+            Some(Inserted::Rejected(
+                rejection @ (Rejection::TooManyTags { .. } | Rejection::ReservedTag),
+            )) => {
                 Err(PyValueError::new_err(rejection.to_string()))
             }
             inserted => Ok(inserted.is_some_and(|inserted| inserted.is_stored())),

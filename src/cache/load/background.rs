@@ -90,6 +90,8 @@ impl<K, V, S> Drop for BackgroundLoad<K, V, S> {
             && let Some(shared) = self.shared.upgrade()
         {
             shared.note_failed_refresh(self.hash);
+            let counters = &shared.engine.counters;
+            counters.add(reclaim::pin().thread(), Counter::LoadFailures, 1);
         }
     }
 }

@@ -53,9 +53,12 @@ where
         leader.keep_running();
         let hash = leader.fill().hash;
         let measured = self.count_load(hash, started_ns, loaded.is_err());
-        let load_time = options.cost.filter(|cost| !cost.is_zero()).unwrap_or(measured);
         let settings = load.map(Load::take_settings).unwrap_or_default();
+        let cost = settings.cost.or(options.cost).filter(|cost| !cost.is_zero());
+        let load_time = cost.unwrap_or(measured);
         let mut kept = KeptTraits::default();
+        // A value that is renewed stays in the namespace of the old one, unless the load names another.
+        let kept_namespace = leader.kept_traits().namespace();
         let value = match loaded {
             Ok(Loaded::Store(value)) => value,
             Ok(Loaded::Reject(value)) => {
@@ -108,6 +111,8 @@ where
         };
         match self.load_traits(options, settings, kept) {
             Ok(traits) => {
+                let namespace = traits.namespace.or(kept_namespace);
+                let traits = Traits { namespace, ..traits };
                 let (key, stored) = (leader.key().clone(), value.clone());
                 let stored = self.store_loaded(key, stored, traits, load_time, &leader);
                 match stored {
@@ -164,7 +169,7 @@ where
         settings: &LoadSettings,
         load_time: Duration,
     ) -> bool {
-        if settings.tags.is_some() || settings.is_unevictable {
+        if settings.tags.is_some() || settings.namespace.is_some() || settings.is_unevictable {
             return false;
         }
         let (key, hash) = (leader.key(), leader.fill().hash);
@@ -220,9 +225,13 @@ where
         settings: LoadSettings,
         kept: KeptTraits,
     ) -> Result<Traits, Rejection> {
-        let LoadSettings { ttl, tags, is_unevictable } = settings;
+        let LoadSettings { ttl, tags, is_unevictable, namespace, cost: _ } = settings;
         let options = match ttl {
             Some(ttl) => options.ttl(ttl),
+            None => options,
+        };
+        let options = match &namespace {
+            Some(namespace) => options.namespace(namespace),
             None => options,
         };
         let is_unevictable = is_unevictable || kept.is_unevictable;

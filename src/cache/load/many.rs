@@ -64,13 +64,13 @@ where
     /// let values: Result<Vec<u64>, _> = values.into_iter().collect();
     /// assert_eq!(values.unwrap(), [10, 20, 30]);
     /// ```
-    pub fn get_many_or_load<Q, E, I>(
+    pub fn get_many_or_load<'q, Q, E, I>(
         &self,
-        keys: &[Q],
+        keys: impl IntoIterator<Item = &'q Q>,
         mut load: impl FnMut(&[K]) -> Result<I, E>,
     ) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + ToKey<K>,
+        Q: Hash + ToKey<K> + ?Sized + 'q,
         E: Send + Sync + 'static,
         I: IntoIterator<Item = (K, V)>,
     {
@@ -97,28 +97,29 @@ where
     /// assert_eq!(values[0], Ok(1));
     /// assert!(values[1].as_ref().is_err_and(|error| error.loader_error().is_some()));
     /// ```
-    pub fn try_get_many_or_load<Q, E, I>(
+    pub fn try_get_many_or_load<'q, Q, E, I>(
         &self,
-        keys: &[Q],
+        keys: impl IntoIterator<Item = &'q Q>,
         mut load: impl FnMut(&[K]) -> Result<I, E>,
     ) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + ToKey<K>,
+        Q: Hash + ToKey<K> + ?Sized + 'q,
         E: Send + Sync + 'static,
         I: IntoIterator<Item = (K, Result<V, E>)>,
     {
-        self.load_many(keys, &mut None, |missing| load(missing))
+        let keys: Vec<&Q> = keys.into_iter().collect();
+        self.load_many(&keys, &mut None, |missing| load(missing))
     }
 
     /// The values of `keys`. Values that are due are renewed by `refresh`, if it is given, else in this call.
     pub(crate) fn load_many<Q, E, I>(
         &self,
-        keys: &[Q],
+        keys: &[&Q],
         refresh: &mut Option<Refresh<'_, K, V>>,
         mut load: impl FnMut(&[K]) -> Result<I, E>,
     ) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + ToKey<K>,
+        Q: Hash + ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
         I: IntoIterator<Item = (K, Result<V, E>)>,
     {
@@ -164,19 +165,20 @@ where
     /// assert!(rows.iter().all(Result::is_ok));
     /// # }
     /// ```
-    pub async fn get_many_or_load_async<Q, E, I, F>(
+    pub async fn get_many_or_load_async<'q, Q, E, I, F>(
         &self,
-        keys: &[Q],
+        keys: impl IntoIterator<Item = &'q Q>,
         mut load: impl FnMut(Vec<K>) -> F,
     ) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + ToKey<K>,
+        Q: Hash + ToKey<K> + ?Sized + 'q,
         E: Send + Sync + 'static,
         F: Future<Output = Result<I, E>>,
         I: IntoIterator<Item = (K, V)>,
     {
         let with_results = |loaded: I| loaded.into_iter().map(|(key, value)| (key, Ok(value)));
-        self.load_many_async(keys, &mut None, |missing| {
+        let keys: Vec<&Q> = keys.into_iter().collect();
+        self.load_many_async(&keys, &mut None, |missing| {
             let loading = load(missing);
             async move { loading.await.map(with_results) }
         })
@@ -186,12 +188,12 @@ where
     /// As [`load_many`](Self::load_many), without blocking the thread.
     pub(crate) async fn load_many_async<Q, E, I, F>(
         &self,
-        keys: &[Q],
+        keys: &[&Q],
         refresh: &mut Option<Refresh<'_, K, V>>,
         mut load: impl FnMut(Vec<K>) -> F,
     ) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + ToKey<K>,
+        Q: Hash + ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
         F: Future<Output = Result<I, E>>,
         I: IntoIterator<Item = (K, Result<V, E>)>,
@@ -227,7 +229,7 @@ where
 pub(crate) type Refresh<'r, K, V> = &'r mut (dyn FnMut(Leader<K, V>, u64, V) + Send);
 
 /// One call for many keys on its way.
-struct ManyCall<'c, K, V, S, Q, E> {
+struct ManyCall<'c, K, V, S, Q: ?Sized, E> {
     /// The keys that have no result yet, with the places of their results.
     waiting: Vec<(usize, Flow<'c, K, V, S, Q>)>,
     results: Vec<Option<Result<V, LoadError<E>>>>,
@@ -235,7 +237,7 @@ struct ManyCall<'c, K, V, S, Q, E> {
 }
 
 /// What such a call has to do next.
-enum Round<'c, K, V, S, Q> {
+enum Round<'c, K, V, S, Q: ?Sized> {
     Done,
     /// Load these keys.
     Load(Vec<Led<'c, K, V, S, Q>>),
@@ -244,7 +246,7 @@ enum Round<'c, K, V, S, Q> {
 }
 
 /// A key that the call leads the flight of.
-struct Led<'c, K, V, S, Q> {
+struct Led<'c, K, V, S, Q: ?Sized> {
     /// The place of its result.
     at: usize,
     leader: Leader<K, V>,
@@ -256,17 +258,17 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,
-    Q: Hash + ToKey<K>,
+    Q: Hash + ToKey<K> + ?Sized,
     E: Send + Sync + 'static,
 {
     /// Looks all keys up.
-    fn begin(cache: &'c Cache<K, V, S>, keys: &'c [Q]) -> Self {
+    fn begin(cache: &'c Cache<K, V, S>, keys: &[&'c Q]) -> Self {
         let mut call = Self { waiting: Vec::new(), results: Vec::new(), cache };
         let current = match cache.shared.settings.refresh_rule {
-            None => cache.get_many(keys),
-            Some(_) => keys.iter().map(|key| cache.get_current(key, cache.hash(key))).collect(),
+            None => cache.get_many(keys.iter().copied()),
+            Some(_) => keys.iter().map(|key| cache.get_current(*key, cache.hash(*key))).collect(),
         };
-        for (at, key) in keys.iter().enumerate().filter(|(at, _)| current[*at].is_none()) {
+        for (at, key) in keys.iter().copied().enumerate().filter(|(at, _)| current[*at].is_none()) {
             let flow = Flow::new(cache, key, cache.hash(key), Answers::Value, u64::MAX);
             call.waiting.push((at, flow));
         }
@@ -371,22 +373,22 @@ fn value_of<V, E>(result: Result<Option<V>, LoadError<E>>) -> Result<V, LoadErro
     result?.ok_or(LoadError::NotLoaded)
 }
 
-fn keys_of<K: Clone, V, S, Q>(leading: &[Led<'_, K, V, S, Q>]) -> Vec<K> {
+fn keys_of<K: Clone, V, S, Q: ?Sized>(leading: &[Led<'_, K, V, S, Q>]) -> Vec<K> {
     leading.iter().map(|led| led.leader.key().clone()).collect()
 }
 
 /// Notes that this thread runs, or polls, the loader of all of them, until the result is dropped.
-fn run_all<'l, K, V, S, Q>(leading: &'l [Led<'_, K, V, S, Q>]) -> Vec<Running<'l, K, V>> {
+fn run_all<'l, K, V, S, Q: ?Sized>(leading: &'l [Led<'_, K, V, S, Q>]) -> Vec<Running<'l, K, V>> {
     leading.iter().map(|led| led.leader.run()).collect()
 }
 
 /// The loader's future, which is polled and dropped within the flights of `leading`.
-struct WithinFlights<'l, 'c, K, V, S, Q, F> {
+struct WithinFlights<'l, 'c, K, V, S, Q: ?Sized, F> {
     future: Option<Pin<Box<F>>>,
     leading: &'l [Led<'c, K, V, S, Q>],
 }
 
-impl<K, V, S, Q, F: Future> WithinFlights<'_, '_, K, V, S, Q, F> {
+impl<K, V, S, Q: ?Sized, F: Future> WithinFlights<'_, '_, K, V, S, Q, F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
         let _running = run_all(self.leading);
         let future = self.future.as_mut().expect("it is there until the drop");
@@ -394,7 +396,7 @@ impl<K, V, S, Q, F: Future> WithinFlights<'_, '_, K, V, S, Q, F> {
     }
 }
 
-impl<K, V, S, Q, F> Drop for WithinFlights<'_, '_, K, V, S, Q, F> {
+impl<K, V, S, Q: ?Sized, F> Drop for WithinFlights<'_, '_, K, V, S, Q, F> {
     fn drop(&mut self) {
         let _running = run_all(self.leading);
         self.future = None;

@@ -114,6 +114,18 @@ impl<'t> LoadOptions<'t> {
         self.insert = self.insert.unevictable();
         self
     }
+
+    /// As [`InsertOptions::namespace`]. If there is no such namespace, the value is returned and not stored.
+    pub const fn namespace(mut self, namespace: &'t str) -> Self {
+        self.insert = self.insert.namespace(namespace);
+        self
+    }
+
+    /// As [`InsertOptions::cost`]: in the place of the time that the load takes.
+    pub const fn cost(mut self, cost: Duration) -> Self {
+        self.insert = self.insert.cost(cost);
+        self
+    }
 }
 
 /// What a loader is given: the key, the value that has become stale, and settings for the new one.
@@ -158,6 +170,8 @@ pub(super) struct LoadSettings {
     pub(super) ttl: Option<Duration>,
     pub(super) tags: Option<Vec<String>>,
     pub(super) is_unevictable: bool,
+    pub(super) namespace: Option<String>,
+    pub(super) cost: Option<Duration>,
 }
 
 impl<K, V> Load<K, V> {
@@ -196,6 +210,18 @@ impl<K, V> Load<K, V> {
     /// The new entry is never evicted, as with [`InsertOptions::unevictable`].
     pub fn set_unevictable(&self) {
         self.set(|settings| settings.is_unevictable = true);
+    }
+
+    /// The new entry belongs to `namespace`, as with [`InsertOptions::namespace`]. It takes precedence over the
+    /// options of the call. If there is no such namespace, the value is returned and not stored.
+    pub fn set_namespace(&self, namespace: &str) {
+        self.set(|settings| settings.namespace = Some(namespace.to_owned()));
+    }
+
+    /// A miss on the key would cost so much, as with [`InsertOptions::cost`]. It takes precedence over the options of
+    /// the call, and over the time that the load takes.
+    pub fn set_cost(&self, cost: Duration) {
+        self.set(|settings| settings.cost = Some(cost));
     }
 
     /// The answer that the [stale value](Self::stale) is still right. If there is none, the call returns

@@ -30,6 +30,7 @@
 //! - An entry keeps its tags as long as it is in the cache. An insertion without tags replaces it by an
 //!   entry that has none.
 //! - [`InsertOptions`](crate::InsertOptions) combines tags with a lifetime.
+//! - A tag that begins with a zero byte is refused ([`ReservedTag`](crate::Rejection::ReservedTag)).
 //! - A fifth tag is refused ([`TooManyTags`](crate::Rejection::TooManyTags)), and the value is not
 //!   stored.
 //! - Invalidated entries take room until their key is stored again, the policy evicts them, or

@@ -98,6 +98,7 @@ fn rejections_name_their_reason() {
         (&Rejection::TooHeavy { weight: 9, limit: 5 }, &["9", "5"]),
         (&Rejection::StoresNothing, &["0", "higher"]),
         (&Rejection::TooManyTags { limit: 4 }, &["4"]),
+        (&Rejection::ReservedTag, &["zero byte"]),
         (&Rejection::WithinListener, &["listener"]),
         (&Rejection::Present, &["there already"]),
         (&Rejection::Absent, &["not there"]),
@@ -175,7 +176,7 @@ fn snapshot_errors_name_the_place_and_the_amount() {
         E::Unreadable { record: 4, key: None, serializer: serializer("bincode"), source: cause() };
     let in_file = E::File { path: "a/b".into(), source: Box::new(damaged(Part::Rest)) };
     assert_messages(&[
-        (&io, &["reading or writing"]),
+        (&io, &["read or written"]),
         (&E::NotASnapshot, &["snapshot"]),
         (&E::NewerVersion { given: 9, newest: 1 }, &["9", "1"]),
         (&E::CutOff { at: 12 }, &["12 bytes"]),

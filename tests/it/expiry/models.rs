@@ -212,10 +212,12 @@ impl LivesModel {
 
     fn expire_after(&mut self, key: u32, ttl: Option<u64>) -> bool {
         let (fixed, idle) = (self.after(ttl), self.after(self.idle));
-        if !self.valid(key).is_some_and(|it| it.has_room) {
+        if self.valid(key).is_none() {
             return false;
         }
         let it = self.entries.get_mut(&key).expect("it is valid");
+        // Without room for a deadline it is stored anew, unless it lives for ever already.
+        it.has_room |= ttl.is_some();
         (it.fixed, it.computed, it.idle) = (fixed, u64::MAX, idle);
         if ttl == Some(0) {
             self.entries.remove(&key);

@@ -1,11 +1,11 @@
 //! When expired entries leave the cache: in time, without being asked for, and before any valid
 //! entry is evicted.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use larder::{Builder, InsertOptions, Maintenance};
+use larder::{Builder, InsertOptions, Listener, Maintenance, NoDeadline, RemovalCause};
 
 use super::{FOR_EVER, NANOSECOND, SECOND, Shared, TICK, timed, wait_until};
 
@@ -78,6 +78,41 @@ fn the_maintenance_thread_removes_expired_entries_without_any_call() {
 }
 
 #[test]
+fn an_entry_without_room_for_a_deadline_is_stored_anew_with_one() {
+    let (builder, clock) = timed();
+    let notified = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&notified);
+    let listener = Listener::new(move |removal: &larder::Removal<'_, u32, u32>| {
+        seen.lock().unwrap().push((*removal.key, removal.new_value.copied(), removal.cause));
+    });
+    // Ages would take room for a deadline.
+    let cache = builder.listener(listener.without_ages()).build().unwrap();
+    for key in 0..4 {
+        cache.insert(key, key);
+    }
+    cache.insert_unevictable(4, 4);
+    assert!(cache.expire_after(&0, None), "it lives for ever already");
+    assert_eq!(cache.stats().replacements, 0);
+    for key in [1, 4] {
+        assert!(cache.expire_after(&key, Some(SECOND)));
+        assert_eq!(cache.inspect(&key).unwrap().expires_in, Some(SECOND));
+    }
+    assert_eq!(cache.is_unevictable(&4), Some(true));
+    assert!(cache.expire_after(&2, Some(Duration::MAX)), "for ever, with room for a deadline");
+    assert_eq!(cache.try_expire_after(&2, Some(10 * SECOND)), Ok(true));
+    cache.expire_after(&3, Some(Duration::ZERO));
+    assert_eq!(cache.get(&3), None);
+    assert!(!cache.expire_after(&3, Some(SECOND)) && !cache.expire_after(&9, Some(SECOND)));
+    cache.run_pending();
+    let replaced = |key| (key, Some(key), RemovalCause::Replaced);
+    assert_eq!(notified.lock().unwrap()[..3], [replaced(1), replaced(4), replaced(2)]);
+    clock.advance(SECOND + TICK);
+    cache.run_pending();
+    assert_eq!([0, 1, 2, 4].map(|key| cache.get(&key)), [Some(0), None, Some(2), None]);
+    cache.validate();
+}
+
+#[test]
 fn a_change_of_a_deadline_moves_the_timer_both_ways() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let (builder, clock) = timed();
@@ -90,7 +125,7 @@ fn a_change_of_a_deadline_moves_the_timer_both_ways() {
         assert!(cache.expire_after(&1, Some(SECOND)));
         assert!(cache.expire_after(&2, Some(100 * SECOND)));
         assert!(cache.expire_after(&3, None));
-        assert!(!cache.expire_after(&0, Some(SECOND)), "there is no room for a deadline");
+        assert_eq!(cache.try_expire_after(&0, Some(SECOND)), Err(NoDeadline));
         assert!(!cache.expire_after(&9, None), "there is no such key");
         clock.advance(SECOND + TICK);
         if maintenance == Maintenance::Inline {

@@ -275,6 +275,42 @@ fn a_loader_that_panics_in_the_background_is_throttled_and_the_old_value_stays()
     assert!(cache.refresh(&1), "an explicit refresh is not throttled");
     run_panicking(tasks.try_recv().unwrap());
     assert!(cache.refresh(&1));
+    drop(tasks.try_recv().unwrap());
+    let stats = cache.stats();
+    assert_eq!((stats.loads, stats.refreshes, stats.load_failures), (5, 5, 5));
+}
+
+/// Stands for the work of a loader that needs its runtime.
+#[cfg(feature = "tokio")]
+fn is_within_tokio() -> bool {
+    tokio::runtime::Handle::try_current().is_ok()
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_future_is_refreshed_in_the_runtime_in_which_its_cache_was_built() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let own = |task: LoadTask| drop(std::thread::spawn(move || task.run()));
+    for (is_within, has_own, expected) in
+        [(true, false, true), (false, false, false), (true, true, false)]
+    {
+        let (sender, refreshed) = std::sync::mpsc::channel();
+        let within = is_within.then(|| runtime.enter());
+        let builder = Cache::<u64, u64>::builder().capacity(10);
+        let builder = if has_own { builder.load_executor(own) } else { builder };
+        let cache = builder
+            .build_with_async_loader(move |key, _| {
+                let sender = sender.clone();
+                async move {
+                    sender.send(is_within_tokio()).unwrap();
+                    Ok::<_, String>(Loaded::Store(key))
+                }
+            })
+            .unwrap();
+        drop(within);
+        assert!(cache.refresh(&1));
+        assert_eq!(refreshed.recv(), Ok(expected));
+    }
 }
 
 #[test]

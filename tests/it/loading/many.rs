@@ -30,6 +30,24 @@ fn what_is_missing_is_loaded_once_and_everything_is_returned_in_order() {
 }
 
 #[test]
+fn keys_are_given_as_to_get_many() {
+    let cache: Cache<String, usize> = Cache::new(100);
+    let lengths = |missing: &[String]| -> Result<Vec<(String, usize)>, String> {
+        Ok(missing.iter().map(|key| (key.clone(), key.len())).collect())
+    };
+    assert_eq!(cache.get_many_or_load(["a", "bb"], lengths), [Ok(1), Ok(2)]);
+    let owned = vec!["bb".to_owned(), "ccc".to_owned()];
+    assert_eq!(cache.get_many_or_load(&owned, lengths), [Ok(2), Ok(3)]);
+    assert_eq!(cache.get_many_or_load(owned.iter().map(String::as_str).rev(), lengths).len(), 2);
+    let loading = Cache::builder()
+        .capacity(100)
+        .build_with_loader(|key: &String, _| Ok::<_, String>(Answer::Store(key.len())))
+        .unwrap();
+    assert_eq!(loading.get_many(["a", "bb"]), [Ok(1), Ok(2)]);
+    assert_eq!(loading.refresh_many(["a", "bb"]), 2);
+}
+
+#[test]
 fn fewer_more_foreign_and_repeated_keys_have_defined_results() {
     let cache: Cache<u64, u64> = Cache::new(100);
     let values = cache.try_get_many_or_load(&[1, 2, 3], |_| {

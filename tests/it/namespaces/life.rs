@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use larder::{
-    BuildError, Cache, InsertOptions, Inserted, Listener, Maintenance, Namespaces, Policy,
-    Rejection, RemovalCause, UpdateOptions,
+    BuildError, Cache, InsertOptions, Inserted, Listener, LoadOptions, LoadTask, Loaded,
+    Maintenance, Namespaces, Policy, Rejection, RemovalCause, UpdateOptions,
 };
 
 fn named() -> Namespaces<String> {
@@ -29,6 +29,68 @@ fn in_namespace(name: &str) -> InsertOptions<'_> {
 
 fn entries(cache: &Cache<String, u32>, name: &str) -> u64 {
     cache.namespace_stats(name).unwrap().entries
+}
+
+#[test]
+fn loads_name_the_namespaces_of_their_entries() {
+    let cache = build(given());
+    let load = |key: &str, namespace, by_loader: Option<&str>| {
+        let options = LoadOptions::new().namespace(namespace);
+        let loaded = cache.get_or_load(key, options, |load| {
+            if let Some(namespace) = by_loader {
+                load.set_namespace(namespace);
+            }
+            Ok::<_, ()>(Loaded::Store(7))
+        });
+        assert_eq!(loaded, Ok(Some(7)));
+    };
+    load("one", "a", None);
+    load("two", "a", Some("b"));
+    assert_eq!((entries(&cache, "a"), entries(&cache, "b")), (1, 1));
+    // Returned, and not stored.
+    load("three", "c", None);
+    load("four", "a", Some("c"));
+    assert_eq!((cache.len(), cache.stats().rejections), (2, 2));
+}
+
+/// A value that is renewed stays in its namespace, whatever the loader answers, unless that names another one.
+#[test]
+fn renewed_values_stay_in_their_namespaces() {
+    type Answer = fn(&larder::Load<String, u32>) -> Loaded<u32>;
+    let answers: [(Answer, &str); 4] = [
+        (|_| Loaded::Store(2), "a"),
+        (larder::Load::not_modified, "a"),
+        (
+            |load| {
+                load.set_tags(&["tag"]);
+                load.not_modified()
+            },
+            "a",
+        ),
+        (
+            |load| {
+                load.set_namespace("b");
+                Loaded::Store(2)
+            },
+            "b",
+        ),
+    ];
+    for (number, (answer, expected)) in answers.into_iter().enumerate() {
+        let cache = Cache::builder()
+            .capacity(8)
+            .maintenance(Maintenance::Inline)
+            .namespaces(given())
+            .load_executor(LoadTask::run)
+            .build_with_loader(move |_: &String, load| Ok::<_, ()>(answer(load)))
+            .unwrap();
+        cache.insert_with("key".to_owned(), 1, in_namespace("a"));
+        assert!(cache.refresh("key"));
+        assert_eq!(cache.namespace_of("key").as_deref(), Some(expected), "answer {number}");
+        assert_eq!(entries(&cache, expected), 1, "answer {number}");
+        cache.invalidate_namespace(expected);
+        assert_eq!(cache.peek("key"), None, "answer {number}");
+        cache.validate();
+    }
 }
 
 #[test]
@@ -330,5 +392,24 @@ fn snapshot_restores_namespaces() {
         let other = build(Namespaces::at_insertion());
         other.load_from(&*bytes, &RestoreOptions::new()).unwrap();
         assert_eq!(other.namespace_of("a:1").as_deref(), Some(""));
+        // A cache without namespaces: they are no tags there either.
+        let plain = Cache::<String, u32>::new(8);
+        plain.load_from(&*bytes, &RestoreOptions::new()).unwrap();
+        assert_eq!(plain.tags_of("a:1"), saved.tags_of("a:1"));
+    }
+}
+
+/// A tag must not be taken for a namespace by a cache that loads the snapshot.
+#[test]
+fn tags_that_begin_as_namespaces_do_in_snapshots_are_refused() {
+    let tags: &[&str] = &["fine", "\0namespace=a"];
+    for cache in [build(given()), build(named()), Cache::new(8)] {
+        let reserved = Inserted::Rejected(Rejection::ReservedTag);
+        assert_eq!(cache.insert_with_tags("key".into(), 1, tags), reserved);
+        cache.insert("key".into(), 1);
+        let options = UpdateOptions::new().tags(tags);
+        assert_eq!(cache.update_with("key", options, |value| *value), Err(Rejection::ReservedTag));
+        assert_eq!((cache.tags_of("key"), cache.tag_count()), (Some(Vec::new()), 0));
+        cache.validate();
     }
 }

@@ -347,8 +347,8 @@ impl<'s> Db<'s> {
             return Ok(false);
         }
         let is_set = self.with_stored(key, |stored| {
-            if cache.expire_after(stored, lifetime) {
-                return Ok(true);
+            if let Ok(is_set) = cache.try_expire_after(stored, lifetime) {
+                return Ok(is_set);
             }
             // The entry has no room for a deadline, so it is written anew.
             let rewrite = |value: &Value| value.clone().written_by_command();

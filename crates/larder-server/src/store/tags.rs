@@ -12,7 +12,7 @@ impl Db<'_> {
     /// lifetime stay.
     ///
     /// # Errors
-    /// There are too many tags. Nothing has changed.
+    /// There are too many tags, or one is reserved. Nothing has changed.
     pub(crate) fn set_tags(&self, key: &[u8], tags: &[&str]) -> Result<bool, CommandError> {
         let options = UpdateOptions::new().keep_lifetime().tags(tags);
         let updated = self.with_stored(key, |stored| {
@@ -25,6 +25,9 @@ impl Db<'_> {
             Ok(Some(())) => Ok(true),
             Err(larder::Rejection::TooManyTags { limit }) => {
                 Err(CommandError::other(format!("ERR a key has at most {limit} tags")))
+            }
+            Err(larder::Rejection::ReservedTag) => {
+                Err(CommandError::other("ERR a tag must not begin with a zero byte"))
             }
             Err(rejection) => Err(CommandError::NotStored(rejection)),
         }
