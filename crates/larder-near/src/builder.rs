@@ -308,7 +308,11 @@ where
         self
     }
 
-    /// How many calls may be under way at the server; others wait. Default: 1024.
+    /// How many calls may be under way at all servers together; others wait, at most for
+    /// [`call_timeout`](Self::call_timeout). Default: 1024.
+    ///
+    /// A pipeline counts as one call: a [`get_many`](NearCache::get_many) may need a few for each server. What the
+    /// cache asks on its own, whether a server is alive and who has the keys, is not counted.
     pub fn max_in_flight(mut self, calls: usize) -> Self {
         self.max_in_flight = calls;
         self

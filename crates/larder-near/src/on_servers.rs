@@ -6,6 +6,7 @@ mod cluster_faults;
 mod slot_moves;
 mod sentinel_faults;
 mod turns;
+mod in_flight;
 mod cluster;
 mod watched;
 mod checker;
