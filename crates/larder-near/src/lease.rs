@@ -97,6 +97,8 @@ pub(crate) enum Defect {
     LateDeadline,
     /// A slot that another node gets keeps its generation.
     KeptAcrossMove,
+    /// A hit does not look at the tags of its value.
+    TagsUnchecked,
 }
 
 #[derive(Debug)]

@@ -7,6 +7,7 @@ mod slot_moves;
 mod sentinel_faults;
 mod turns;
 mod in_flight;
+mod cluster_tags;
 mod cluster;
 mod watched;
 mod checker;
