@@ -301,8 +301,10 @@ where
     /// [`load_patience`](Self::load_patience) at most. Default: each process loads on its own.
     ///
     /// `longest_load` is how long a loader may take. When that is over, or the process has died, another process
-    /// loads, and what the first one loads nevertheless is not stored. The server holds a key for it beside that
-    /// of the value, whose name ends with `:larder-turn`.
+    /// may load. What a late loader has found is stored only if no other has begun since, and no write or removal of a
+    /// cache with this setting has changed the key: each lease has a generation, a number that rises, which the server
+    /// compares as it stores. For each key that is being loaded the server holds another one, whose name ends with
+    /// `:larder-turn`. A write or a removal costs one command more, which ends the turn of its key.
     pub fn one_load_in_fleet(mut self, longest_load: Duration) -> Self {
         self.calls.fleet_turn = Some(longest_load);
         self
@@ -356,6 +358,7 @@ where
                 pending: Arc::clone(pending),
                 link: Arc::clone(&near.shared.link),
                 on_lost,
+                has_turns: near.shared.settings.fleet_turn.is_some(),
                 patience: near.shared.settings.call_timeout,
             };
             runtime.spawn(behind.run());

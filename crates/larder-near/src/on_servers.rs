@@ -6,6 +6,7 @@ mod cluster_faults;
 mod slot_moves;
 mod sentinel_faults;
 mod turns;
+mod fences;
 mod in_flight;
 mod cluster_tags;
 mod cluster;
