@@ -141,8 +141,7 @@ async fn a_tag_invalidates_its_values_after_failovers() {
         let owner = cluster.owner(tag_slot()).await.unwrap();
         let replica = cluster.replica_of(owner).await;
         pair.write(1).await;
-        let () = run(&mut cluster.servers[replica].client().await, &["CLUSTER", "FAILOVER"]).await;
-        until("it takes over", async || cluster.owner(tag_slot()).await == Some(replica)).await;
+        cluster.hand_over(tag_slot(), replica).await;
         // What was valid before still is, and is invalidated by the new master.
         for near in [&pair.here, &pair.there] {
             pair.all_are(near, Some(1)).await;

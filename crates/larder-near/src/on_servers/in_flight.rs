@@ -197,9 +197,7 @@ async fn no_more_calls_are_under_way_than_the_limit_also_after_losses_and_failov
         let owner = cluster.owner(slot).await.unwrap();
         let replica = cluster.replica_of(owner).await;
         read_at_the_limit(&near, &calls, async || {
-            let () =
-                run(&mut cluster.servers[replica].client().await, &["CLUSTER", "FAILOVER"]).await;
-            until("it takes over", async || cluster.owner(slot).await == Some(replica)).await;
+            cluster.hand_over(slot, replica).await;
         })
         .await;
         is_all_there(&near).await;
