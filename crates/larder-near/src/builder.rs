@@ -301,14 +301,20 @@ where
     /// [`load_patience`](Self::load_patience) at most. Default: each process loads on its own.
     ///
     /// `longest_load` is how long a loader may take. When that is over, or the process has died, another process
-    /// loads, and what the first one loads nevertheless is not stored. The server holds a key for it beside that
-    /// of the value, whose name ends with `:larder-turn`.
+    /// may load. What a late loader has found is stored only if no other has begun since, and no write or removal of a
+    /// cache with this setting has changed the key: each lease has a generation, a number that rises, which the server
+    /// compares as it stores. For each key that is being loaded the server holds another one, whose name ends with
+    /// `:larder-turn`. A write or a removal costs one command more, which ends the turn of its key.
     pub fn one_load_in_fleet(mut self, longest_load: Duration) -> Self {
         self.calls.fleet_turn = Some(longest_load);
         self
     }
 
-    /// How many calls may be under way at the server; others wait. Default: 1024.
+    /// How many calls may be under way at all servers together; others wait, at most for
+    /// [`call_timeout`](Self::call_timeout). Default: 1024.
+    ///
+    /// A pipeline counts as one call: a [`get_many`](NearCache::get_many) may need a few for each server. What the
+    /// cache asks on its own, whether a server is alive and who has the keys, is not counted.
     pub fn max_in_flight(mut self, calls: usize) -> Self {
         self.max_in_flight = calls;
         self
@@ -352,6 +358,7 @@ where
                 pending: Arc::clone(pending),
                 link: Arc::clone(&near.shared.link),
                 on_lost,
+                has_turns: near.shared.settings.fleet_turn.is_some(),
                 patience: near.shared.settings.call_timeout,
             };
             runtime.spawn(behind.run());

@@ -97,6 +97,12 @@ pub(crate) enum Defect {
     LateDeadline,
     /// A slot that another node gets keeps its generation.
     KeptAcrossMove,
+    /// What a loader has found is stored though another lease was given, or the key was changed.
+    Unfenced,
+    /// A write leaves the turn of its key to the process that loads it.
+    TurnSurvivesWrite,
+    /// A hit does not look at the tags of its value.
+    TagsUnchecked,
 }
 
 #[derive(Debug)]

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::error::{NearError, TransportError};
@@ -169,6 +169,12 @@ impl Common {
         self.settings.tracking == Tracking::OptIn
     }
 
+    /// Waits until one more call may be under way, and lets it be until the permit is dropped.
+    pub(crate) async fn permit(&self) -> Result<SemaphorePermit<'_>, NearError> {
+        // The semaphore is never closed.
+        self.permits.acquire().await.map_err(|_| NearError::Closed)
+    }
+
     /// How often a beat is sent: often enough that one may be late without a lapse of the lease.
     pub(crate) fn beat_period(&self) -> Duration {
         if self.settings.max_stale.is_zero() {
@@ -205,8 +211,7 @@ impl Link {
         commands: Vec<Command>,
         slots: impl Iterator<Item = u16>,
     ) -> Result<Exchange, NearError> {
-        // The semaphore is never closed.
-        let _permit = self.common.permits.acquire().await.map_err(|_| NearError::Closed)?;
+        let _permit = self.common.permit().await?;
         let (live, generations) = self.connection(slots).await?;
         let sent_ns = now_ns();
         let called = live.connection.call(commands).await;

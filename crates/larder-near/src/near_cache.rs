@@ -25,6 +25,7 @@ use crate::transport::{Command, Reply};
 
 mod behind;
 mod fleet;
+mod turn;
 mod compare;
 mod many;
 #[cfg(feature = "metrics")]
@@ -32,6 +33,7 @@ mod metrics;
 mod tag;
 mod write_many;
 mod write;
+mod change;
 
 pub(crate) use behind::{Behind, OnLostWrite};
 pub(crate) use compare::Comparing;

@@ -59,8 +59,8 @@ pub struct NearStats {
     pub pending_writes: u64,
     /// Loaders that were run.
     pub loads: u64,
-    /// Loaded values that were not stored, because the time of this process's turn was over, or because another
-    /// process had stored one meanwhile; see [`one_load_in_fleet`](crate::NearBuilder::one_load_in_fleet).
+    /// Loaded values that were not stored, because another process had begun to load, or had changed the key, since
+    /// the loader began; see [`one_load_in_fleet`](crate::NearBuilder::one_load_in_fleet).
     pub late_loads: u64,
     /// Tags that were invalidated by this process.
     pub tag_invalidations: u64,

@@ -421,7 +421,11 @@ impl Servers {
         connection: &Arc<dyn NearConnection>,
         commands: Vec<Command>,
     ) -> Result<Vec<Reply>, NearError> {
-        self.bounded(&[], async { connection.call(commands).await.map_err(NearError::Lost) }).await
+        self.bounded(&[], async {
+            let _permit = self.common.permit().await?;
+            connection.call(commands).await.map_err(NearError::Lost)
+        })
+        .await
     }
 
     fn is_of_cluster(&self) -> bool {

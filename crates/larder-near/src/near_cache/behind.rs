@@ -10,13 +10,14 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::NearCache;
+use super::change::{Turns, call_changes};
 use super::write::{Writing, millis};
 use crate::error::NearError;
 use crate::key::NearKey;
 use crate::memory::Held;
 use crate::pending::{Pending, Queued, Sending, Sent};
 use crate::stats::{add, count};
-use crate::topology::{Group, Servers};
+use crate::topology::Servers;
 use crate::transport::{Command, Reply};
 
 /// How many writes are sent at once.
@@ -35,6 +36,8 @@ pub(crate) struct Behind<K, V> {
     pub(crate) pending: Arc<Pending<K, V>>,
     pub(crate) link: Arc<Servers>,
     pub(crate) on_lost: Option<OnLostWrite<K>>,
+    /// Whether the processes of a fleet load in turns, which writes end.
+    pub(crate) has_turns: bool,
     /// How long the task goes on after the last handle was dropped.
     pub(crate) patience: Duration,
 }
@@ -61,11 +64,10 @@ where
             if batch.is_empty() {
                 continue;
             }
-            let groups: Vec<Group> = batch
-                .iter()
-                .map(|sending| Group { slot: self.link.slot(&sending.name), keys: 1 })
-                .collect();
-            let sent = self.link.call_each(&groups, |at, all| all.push(command(&batch[at])));
+            let names: Vec<&[u8]> = batch.iter().map(|sending| &*sending.name).collect();
+            let turns = if self.has_turns { Turns::End } else { Turns::Stay };
+            let set = |at: usize, all: &mut Vec<Command>| all.push(command(&batch[at]));
+            let sent = call_changes(&self.link, &names, turns, set);
             let sent = match end {
                 Some(end) => timeout_at(end, sent).await.ok(),
                 None => Some(sent.await),

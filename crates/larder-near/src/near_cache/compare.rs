@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::NearCache;
+use super::change::{Turns, end_turn};
 use super::write::Forgetting;
 use crate::envelope::{Content, version_of};
 use crate::error::NearError;
@@ -118,6 +119,9 @@ where
         memory.forget_key(key, &name);
         // Drops after the reply, or with the future.
         let _forgetting = Forgetting { memory, key, name: &name, is_done: false };
+        if self.turns() == Turns::End {
+            end_turn(&self.shared.link, &name).await?;
+        }
         let has_written = self.compare_and_write(&comparison).await?;
         if has_written {
             count(&self.shared.link.counters.writes);

@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::NearCache;
+use super::change::{Turns, call_changes, removed};
 use crate::envelope::Envelopes;
 use crate::error::NearError;
-use crate::key::{NearKey, turn_name};
+use crate::key::NearKey;
 use crate::memory::{Bound, Fetched, Held, Memory, Outcome, Slot, Tags};
 use crate::stats::count;
 use crate::topology::Answer;
@@ -48,6 +49,8 @@ pub(super) struct Writing<V> {
     pub(super) time_to_live: Option<Duration>,
     /// Only if the key has no value.
     pub(super) is_conditional: bool,
+    /// A loader has found the value, which may be older than a change of the key.
+    is_loaded: bool,
     pub(super) held: Held<V>,
     tags: Tags,
 }
@@ -127,7 +130,8 @@ where
     /// Stores `value` under `key`, for the [time to live](crate::NearBuilder::time_to_live) of the cache.
     ///
     /// When it has returned, all later reads of this process find the value or a newer one, and all others do
-    /// within `max_stale`. Of writes that overlap, the server decides which is the last.
+    /// within `max_stale`. Of writes that overlap, the server decides which is the last. With
+    /// [`one_load_in_fleet`](crate::NearBuilder::one_load_in_fleet), what any process is loading for the key is not stored.
     ///
     /// # Errors
     /// [`NearError::Encode`] and [`NearError::Refused`] if nothing was written. After any other error it is
@@ -179,7 +183,7 @@ where
             .map_err(|error| NearError::Encode(Arc::new(error)))?;
         let time_to_live = self.time_to_live(record.ttl);
         let (held, tags) = (Held::Value(record.value), (!stamps.is_empty()).then(|| stamps.into()));
-        Ok(Writing { bytes, time_to_live, is_conditional, held, tags })
+        Ok(Writing { bytes, time_to_live, is_conditional, is_loaded: false, held, tags })
     }
 
     /// The time to live of a record, less a random part of it.
@@ -205,13 +209,14 @@ where
                 bytes: Envelopes::missing(),
                 time_to_live: Some(time_to_live),
                 is_conditional,
+                is_loaded: true,
                 held: Held::Missing,
                 tags: None,
             }));
         };
         let for_callers = (!record.tags.is_empty()).then(|| record.value.clone());
         match (self.writing(record, is_conditional).await, for_callers) {
-            (Ok(writing), _) => Ok(Loaded::Writing(writing)),
+            (Ok(writing), _) => Ok(Loaded::Writing(Writing { is_loaded: true, ..writing })),
             // The stamps of the tags could not be had: the value was loaded, and its callers get it.
             (
                 Err(
@@ -249,7 +254,11 @@ where
     /// Carries a write out. Returns whether its condition held.
     async fn write(&self, key: &K, name: &[u8], writing: Writing<V>) -> Result<bool, NearError> {
         let mut pending = self.begin_write(key, name, &writing);
-        let answer = self.shared.link.call(name, self.write_commands(name, &writing)).await?;
+        let turns = if writing.is_loaded { Turns::Stay } else { self.turns() };
+        let commands = |_: usize, all: &mut Vec<Command>| {
+            all.extend(self.write_commands(name, &writing));
+        };
+        let answer = self.call_change(name, turns, commands).await?;
         self.end_write(&mut pending, &writing, &answer)
     }
 
@@ -352,24 +361,30 @@ where
         memory.forget_key(key, &name);
         // Drops after the reply, or with the future.
         let _forgetting = Forgetting::new(memory, key, &name);
-        let answer = self.shared.link.call(&name, self.remove_commands(&name)).await?;
-        match answer.replies.last() {
-            Some(Reply::Integer(removed)) => {
-                count(&self.shared.link.counters.writes);
-                Ok(*removed > 0)
-            }
-            Some(Reply::Refused(refusal)) => Err(NearError::Refused(refusal.clone())),
-            _ => Err(NearError::Unexpected),
-        }
+        let remove = |_: usize, all: &mut Vec<Command>| all.push(Command::new("DEL").arg(&name));
+        let answer = self.call_change(&name, self.turns(), remove).await;
+        removed(&self.shared.link, answer)
     }
 
-    /// The commands of a removal, of which the last says whether the key was there.
-    pub(super) fn remove_commands(&self, name: &[u8]) -> Vec<Command> {
-        // Where processes load in turns, the turn of the key ends, and before the removal: what its holder has
-        // loaded may be older, and a server notifies nobody of the removal of a key that it does not have.
-        let turn = self.shared.settings.fleet_turn.and_then(|_| turn_name(name));
-        let names = turn.as_deref().into_iter().chain([name]);
-        names.map(|name| Command::new("DEL").arg(name)).collect()
+    /// Whether the changes of callers end turns.
+    pub(super) fn turns(&self) -> Turns {
+        if self.shared.settings.fleet_turn.is_some() { Turns::End } else { Turns::Stay }
+    }
+
+    /// Sends the commands of one change.
+    async fn call_change(
+        &self,
+        name: &[u8],
+        turns: Turns,
+        commands: impl Fn(usize, &mut Vec<Command>),
+    ) -> Result<Answer, NearError> {
+        if turns == Turns::End {
+            let answer = call_changes(&self.shared.link, &[name], turns, commands).await.pop();
+            return answer.unwrap_or(Err(NearError::Unexpected));
+        }
+        let mut all = Vec::new();
+        commands(0, &mut all);
+        self.shared.link.call(name, all).await
     }
 }
 

@@ -8,12 +8,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::NearCache;
+use super::change::{call_changes, removed};
 use super::write::{Forgetting, Writing};
 use crate::error::NearError;
 use crate::key::NearKey;
-use crate::stats::count;
 use crate::topology::Group;
-use crate::transport::{Command, Reply};
+use crate::transport::Command;
 
 impl<K, V> NearCache<K, V>
 where
@@ -55,7 +55,7 @@ where
             }
             return Ok(());
         }
-        let groups: Vec<Group> = writings.iter().map(|(_, name, _)| self.group(name)).collect();
+        let names: Vec<&[u8]> = writings.iter().map(|(_, name, _)| &name[..]).collect();
         let mut unanswered: Vec<_> = writings
             .iter()
             .map(|(key, name, writing)| self.begin_write(key, name, writing))
@@ -64,7 +64,7 @@ where
             let (_, name, writing) = &writings[at];
             all.extend(self.write_commands(name, writing));
         };
-        let answers = self.shared.link.call_each(&groups, commands).await;
+        let answers = call_changes(&self.shared.link, &names, self.turns(), commands).await;
         let mut first_error = None;
         let sent = unanswered.iter_mut().zip(&writings).zip(answers);
         for ((unanswered, (.., writing)), answer) in sent {
@@ -85,7 +85,6 @@ where
         for name in &names {
             self.settle_key(name).await?;
         }
-        let groups: Vec<Group> = names.iter().map(|name| self.group(name)).collect();
         // They are forgotten before the call, and again after the replies, or with the future.
         let _forgetting: Vec<_> = keys
             .iter()
@@ -95,25 +94,19 @@ where
                 Forgetting::new(memory, key, name)
             })
             .collect();
-        let commands = |at: usize, all: &mut Vec<Command>| {
-            all.extend(self.remove_commands(&names[at]));
+        let names: Vec<&[u8]> = names.iter().map(|name| &name[..]).collect();
+        let remove = |at: usize, all: &mut Vec<Command>| {
+            all.push(Command::new("DEL").arg(names[at]));
         };
-        let answers = self.shared.link.call_each(&groups, commands).await;
-        let (mut removed, mut first_error) = (0, None);
-        for answer in answers {
-            let error = match answer.map(|mut answer| answer.replies.pop()) {
-                Ok(Some(Reply::Integer(number))) => {
-                    count(&self.shared.link.counters.writes);
-                    removed += usize::from(number > 0);
-                    continue;
-                }
-                Ok(Some(Reply::Refused(refusal))) => NearError::Refused(refusal),
-                Ok(_) => NearError::Unexpected,
-                Err(error) => error,
-            };
-            first_error = first_error.or(Some(error));
+        let link = &self.shared.link;
+        let (mut number, mut first_error) = (0, None);
+        for answer in call_changes(link, &names, self.turns(), remove).await {
+            match removed(link, answer) {
+                Ok(was_there) => number += usize::from(was_there),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
         }
-        first_error.map_or(Ok(removed), Err)
+        first_error.map_or(Ok(number), Err)
     }
 
     /// The group of one key.

@@ -1,6 +1,6 @@
 //! Clusters of the tests' own, on loopback.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
@@ -156,6 +156,23 @@ impl TestCluster {
             }
         }
         panic!("server {master} has no replica");
+    }
+
+    /// Lets a replica change places with its master, which has the slot.
+    pub(super) async fn hand_over(&self, slot: u16, replica: usize) {
+        let mut client = self.servers[replica].client().await;
+        let mut asked: Option<Instant> = None;
+        until("the replica takes over", async || {
+            // On a busy machine, the two give up after five seconds, and have to be asked again.
+            if asked.is_none_or(|asked| asked.elapsed() > Duration::from_secs(6)) {
+                asked = Some(Instant::now());
+                let mut failover = redis::cmd("CLUSTER");
+                // It is refused if the replica has become the master meanwhile.
+                let _: RedisResult<()> = failover.arg("FAILOVER").query_async(&mut client).await;
+            }
+            self.owner(slot).await == Some(replica)
+        })
+        .await;
     }
 
     /// Gives a slot to another server, as an administrator does: its keys are moved one after the other.

@@ -108,9 +108,7 @@ impl Trial {
             }
             Fault::Handover => {
                 let replica = cluster.replica_of(owner).await;
-                let mut client = cluster.servers[replica].client().await;
-                let () = run(&mut client, &["CLUSTER", "FAILOVER"]).await;
-                until("the replica takes over", async || has_other_owner(cluster).await).await;
+                cluster.hand_over(slot, replica).await;
             }
             Fault::KilledMaster => {
                 cluster.servers[owner].kill();

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::proxy::{Network, Proxy};
 use super::reads::futures;
-use super::server::with_one;
+use super::server::with_each;
 use super::{near, until};
 
 /// A read or a write of the value, from its call to its return.
@@ -95,7 +95,7 @@ fn histories_are_judged_rightly() {
 
 #[tokio::test]
 async fn with_max_stale_0_the_history_of_each_key_is_linearizable() {
-    with_one(async |server| {
+    with_each(async |server| {
         let (keys, members, operations) = (3_u64, 3, 150);
         let time = AtomicU64::new(1);
         let values = AtomicU64::new(1);
