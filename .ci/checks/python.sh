@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Builds the package for one interpreter of Python and runs its tests with it:
-#     bash .ci/checks/python.sh INTERPRETER FOLDER
-# The folder keeps the environment and what was built.
+# Runs the tests of the package for Python with one interpreter:
+#     bash .ci/checks/python.sh INTERPRETER FOLDER [WHEELS]
+# WHEELS is where the wheel is, or is to be, that serves this interpreter and others; without it, one is built for this
+# interpreter alone. FOLDER keeps the environment and what was built.
 
 set -euo pipefail
-interpreter=$1 folder=$2
+interpreter=$1 folder=$2 wheels=${3-}
 crate=crates/larder-python
 environment=$folder/venv
 
@@ -21,9 +22,14 @@ if [[ ! -e $folder/installed ]]; then
 fi
 python=$environment/bin/python
 export PYO3_PYTHON=$python CARGO_TARGET_DIR=$folder/cargo PYTHONDONTWRITEBYTECODE=1
-# None of this is measured, and a thin build takes half as long.
-export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
-rm -rf "$folder/wheels"
-"$environment/bin/maturin" build --release --locked --interpreter "$python" --manifest-path $crate/Cargo.toml --out "$folder/wheels"
-"$python" -m pip install --quiet --no-deps --force-reinstall "$folder/wheels"/*.whl
+if [[ -z $wheels ]]; then
+    wheels=$folder/wheels
+    rm -rf "$wheels"
+fi
+if ! compgen -G "$wheels/*.whl" >/dev/null; then
+    # None of this is measured, and a thin build takes half as long.
+    export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+    "$environment/bin/maturin" build --release --locked --interpreter "$python" --manifest-path $crate/Cargo.toml --out "$wheels"
+fi
+"$python" -m pip install --quiet --no-deps --force-reinstall "$wheels"/*.whl
 "$python" -m pytest -q -rs $crate/tests

@@ -8,16 +8,27 @@ mkdir -p "$folder"
 # Both are found by every interpreter, in every root.
 export PYO3_BUILD_EXTENSION_MODULE=1 PYTHONDONTWRITEBYTECODE=1
 check=.ci/checks/python.sh
+# One wheel serves every CPython that has the interpreter's lock. The first of them builds it.
+wheels=$folder/wheels
+rm -rf "$wheels"
 
-tested=
+tested=" " failed=
+# Runs the tests with an interpreter of this name, by a command that is given the name of its folder and the place of
+# its wheel. A failure does not keep the others from being tested.
+test_with() {
+    local name=$1 wheel=$wheels
+    shift
+    [[ $name != *pypy* && $name != *t ]] || wheel=
+    tested+="$name "
+    run "$@" "$folder/$name" $wheel || failed+=" $name"
+}
+
 for python in ${LARDER_PYTHONS-} {python3.{9,10,11,12,13,14,15},python3.{14,15}t,pypy3} \
     "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python; do
     # Those of pyenv's shims that stand for nothing, and those that are too old, do not get through.
-    identity=$("$python" -c 'import sys; assert sys.version_info >= (3, 9)
+    name=$("$python" -c 'import sys; assert sys.version_info >= (3, 9)
 print(sys.implementation.name, sys.version.split()[0] + getattr(sys, "abiflags", ""), sep="-")' 2>/dev/null) || continue
-    [[ " $tested " != *" $identity "* ]] || continue
-    tested+=" $identity"
-    run bash $check "$python" "$folder/$identity"
+    [[ $tested == *" $name "* ]] || test_with "$name" bash $check "$python"
 done
 
 # Debian's newest interpreters want a newer libc than this machine may have, so they get a root of their own.
@@ -31,22 +42,24 @@ elif [[ -e $root_folder/complete ]] || {
 }; then
     cp /etc/ssl/certs/ca-certificates.crt "$root_folder/etc/ssl/certs/"
     cp /etc/resolv.conf "$root_folder/etc/"
-    cargo_home=${CARGO_HOME:-$HOME/.cargo} rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
+    export CARGO_HOME=${CARGO_HOME:-$HOME/.cargo} RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}
     for python in python3.{13,14,15} pypy3; do
         [[ -x $root_folder/usr/bin/$python ]] || continue
-        tested+=" Debian's $python"
         # The mounts are gone with the command.
-        run unshare --mount bash -euc '
-            for mounted in "$2" "$3" "$4" /proc /dev /dev/shm; do
-                mkdir -p "$1$mounted" && mount --bind "$mounted" "$1$mounted"
+        test_with "debian-$python" unshare --mount bash -euc '
+            new_root=$1
+            for mounted in "$PWD" "$CARGO_HOME" "$RUSTUP_HOME" /proc /dev /dev/shm; do
+                mkdir -p "$new_root$mounted" && mount --bind "$mounted" "$new_root$mounted"
             done
-            CARGO_HOME=$3 RUSTUP_HOME=$4 chroot "$1" bash -c "cd \"$2\" && bash \"$5\" \"$6\" \"$7\""
-        ' - "$root_folder" "$root" "$cargo_home" "$rustup_home" $check "$python" "$folder/debian-$python"
+            shift
+            chroot "$new_root" bash -c '\''cd "$0" && bash "$@"'\'' "$PWD" "$@"
+        ' - "$root_folder" $check "$python"
     done
 else
     skip "Debian's newest interpreters ($(tail -n 1 "$folder/debootstrap.log"))"
 fi
 
-[[ $tested == *cpython-*t* ]] || skip "a free-threaded interpreter (there is none; LARDER_PYTHONS may name one)"
+[[ $tested == *t\ * ]] || skip "a free-threaded interpreter (there is none; LARDER_PYTHONS may name one)"
 [[ $tested == *pypy* ]] || skip "PyPy (there is none)"
 echo "tested:$tested"
+[[ -z $failed ]] || die "the tests fail with$failed"

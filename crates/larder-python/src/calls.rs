@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 
 use pyo3::types::{PyAnyMethods, PyDict, PyDictMethods, PyTuple, PyTupleMethods};
-use pyo3::{Bound, Py, PyAny, PyResult, PyTraverseError, PyVisit, ffi, pyclass, pymethods};
+use pyo3::{
+    Borrowed, Bound, Py, PyAny, PyResult, PyTraverseError, PyVisit, ffi, pyclass, pymethods,
+};
 
 use crate::core::Core;
 
@@ -39,8 +41,12 @@ impl Call {
         let py = slf.py();
         match slf.get().core.get() {
             Some(core) if keywords.is_none_or(|keywords| keywords.is_empty()) => {
-                let key = plain_key(arguments)?;
-                if let Some(found) = core.get().look_up(&key)? {
+                let (single, mut tuple) = (single_key(arguments), None);
+                let key = match &single {
+                    Some(key) => &**key,
+                    None => &*tuple.insert(PyTuple::new(py, [arguments])?.into_any()),
+                };
+                if let Some(found) = core.get().look_up(key)? {
                     return Ok(found.into_bound(py));
                 }
                 slf.call_method1("_load", (key, arguments, PyDict::new(py)))
@@ -54,16 +60,15 @@ impl Call {
     }
 }
 
-/// A single `str` or `int` itself, or a tuple of the arguments: as `_make_key` of the decorators.
+/// A single argument that is its own key, a `str` or an `int`; the key of others is a tuple of the arguments, as
+/// `_make_key` of the decorators says.
 #[inline]
-fn plain_key<'py>(arguments: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
-    if arguments.len() == 1 {
-        let first = arguments.get_item(0)?;
-        // SAFETY: the tuple keeps it alive.
-        let class = unsafe { ffi::Py_TYPE(first.as_ptr()) };
-        if class == &raw mut ffi::PyUnicode_Type || class == &raw mut ffi::PyLong_Type {
-            return Ok(first);
-        }
+fn single_key<'a, 'py>(arguments: &'a Bound<'py, PyTuple>) -> Option<Borrowed<'a, 'py, PyAny>> {
+    if arguments.len() != 1 {
+        return None;
     }
-    Ok(PyTuple::new(arguments.py(), [arguments])?.into_any())
+    let first = arguments.get_borrowed_item(0).ok()?;
+    // SAFETY: the tuple keeps it alive.
+    let class = unsafe { ffi::Py_TYPE(first.as_ptr()) };
+    (class == &raw mut ffi::PyUnicode_Type || class == &raw mut ffi::PyLong_Type).then_some(first)
 }

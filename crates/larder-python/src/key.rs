@@ -25,7 +25,9 @@ const MAX_DEPTH: u32 = 4;
 pub(crate) enum Kind {
     Text,
     Bytes,
-    /// An `int`, and no `bool`.
+    /// An `int` whose hash is the number itself ([`number_of`]).
+    SmallInt,
+    /// Another `int`, and no `bool`; within a tuple, any `int`.
     Int,
     /// A `float` or a `bool`, which may equal an `int`.
     Number,
@@ -38,14 +40,39 @@ pub(crate) enum Kind {
 
 impl Kind {
     pub(crate) fn of(key: &Bound<'_, PyAny>) -> Self {
+        if number_of(key).is_some() {
+            return Self::SmallInt;
+        }
         // SAFETY: `key` is a reference to a live object.
         unsafe { kind_of(key.as_ptr(), 0) }
     }
 
     /// Whether a key of this kind is equal to keys of this kind only, each of which can stand for the other.
     pub(crate) fn is_simple(self) -> bool {
-        matches!(self, Self::Text | Self::Bytes | Self::Int | Self::Nothing)
+        matches!(self, Self::Text | Self::Bytes | Self::SmallInt | Self::Int | Self::Nothing)
     }
+}
+
+/// The modulus of Python's hashes of numbers, `sys.hash_info.modulus`.
+const MODULUS: u64 = if cfg!(target_pointer_width = "64") { (1 << 61) - 1 } else { (1 << 31) - 1 };
+
+/// The number that a key is, if it is an `int` whose hash is the number itself: below the modulus, and not -1, which no
+/// hash is. Two such keys are equal if their hashes are.
+#[inline]
+fn number_of(key: &Bound<'_, PyAny>) -> Option<isize> {
+    let object = key.as_ptr();
+    // SAFETY: `key` is a reference to a live object.
+    let class = unsafe { ffi::Py_TYPE(object) };
+    if class != &raw mut ffi::PyLong_Type {
+        return None;
+    }
+    let mut overflow = 0;
+    // SAFETY: it is an `int`, so this sets no error; for one that does not fit, the result is -1.
+    let number = unsafe { ffi::PyLong_AsLongLongAndOverflow(object, &raw mut overflow) };
+    if number == -1 || number.unsigned_abs() >= MODULUS {
+        return None;
+    }
+    isize::try_from(number).ok()
 }
 
 /// # Safety
@@ -88,7 +115,7 @@ fn is_none(object: *mut ffi::PyObject) -> bool {
     object == unsafe { ffi::Py_None() }
 }
 
-/// Whether two keys, neither of which is of [`Kind::Other`], are equal.
+/// Whether two keys with equal hashes, neither of which is of [`Kind::Other`], are equal.
 ///
 /// # Safety
 /// Both point to live objects of these kinds, and the thread is attached to the interpreter.
@@ -100,6 +127,8 @@ unsafe fn are_equal(
 ) -> bool {
     match (one_kind, other_kind) {
         _ if one == other => true,
+        (Kind::SmallInt, Kind::SmallInt) => true,
+        (Kind::SmallInt, Kind::Int) | (Kind::Int, Kind::SmallInt) => false,
         (Kind::Text, Kind::Text) => {
             // SAFETY: both are strings.
             let order = unsafe { ffi::PyUnicode_Compare(one, other) };
@@ -115,7 +144,7 @@ unsafe fn are_equal(
             // SAFETY: as above.
             one == unsafe { bytes_of(other) }
         }
-        (Kind::Int | Kind::Number, Kind::Int | Kind::Number) => {
+        (Kind::SmallInt | Kind::Int | Kind::Number, Kind::SmallInt | Kind::Int | Kind::Number) => {
             // SAFETY: both are numbers of built-in types, whose comparison runs no Python code.
             unsafe { ffi::PyObject_RichCompareBool(one, other, ffi::Py_EQ) == 1 }
         }
@@ -156,7 +185,7 @@ unsafe fn are_equal_tuples(one: *mut ffi::PyObject, other: *mut ffi::PyObject) -
         // SAFETY: as above.
         let right_kind = unsafe { kind_of(right, 1) };
         // SAFETY: both are alive, and of these kinds, none of which is `Other`: a tuple with such an item would
-        // be `Other` itself.
+        // be `Other` itself. None is a `SmallInt` here, so the hashes of items, which may differ, do not matter.
         unsafe { are_equal(left, left_kind, right, right_kind) }
     })
 }
@@ -226,7 +255,12 @@ impl<'q, 'py> Query<'q, 'py> {
     /// What the key's `__hash__` raises.
     #[inline]
     pub(crate) fn new(object: &'q Bound<'py, PyAny>) -> PyResult<Self> {
-        Ok(Self::new_with(object, object.hash()?, Kind::of(object)))
+        if let Some(number) = number_of(object) {
+            return Ok(Self::new_with(object, number, Kind::SmallInt));
+        }
+        // SAFETY: `object` is a reference to a live object.
+        let kind = unsafe { kind_of(object.as_ptr(), 0) };
+        Ok(Self::new_with(object, object.hash()?, kind))
     }
 
     /// A query for a key of which hash and kind are known.

@@ -2,6 +2,8 @@
 
 import asyncio
 import datetime
+import decimal
+import fractions
 import gc
 import inspect
 import math
@@ -115,6 +117,25 @@ def test_unequal_keys_are_apart(one, other):
     cache = Cache(10)
     cache[one], cache[other] = 1, 2
     assert (cache[one], cache[other], len(cache)) == (1, 2, 2)
+
+
+def test_ints_and_other_numbers_are_keys_as_in_a_dict():
+    modulus = sys.hash_info.modulus
+    near = [0, 1, 2, 3, 5, 2**31, 2**62, 2**63, 2**64, modulus, 2 * modulus, modulus**2]
+    numbers = [sign * (number + step) for number in near for step in (-2, -1, 0, 1, 2) for sign in (1, -1)]
+    # Each equal to some of the ints, with the same hash.
+    others = [*map(float, numbers), *map(fractions.Fraction, numbers), *map(decimal.Decimal, numbers), True, False]
+    keys = [*numbers, *others, *((number,) for number in [*numbers, *others])]
+    for order in (keys, keys[::-1]):
+        cache, like = Cache(10_000), {}
+        for key in order:
+            cache[key] = like[key] = repr(key)
+        assert len(cache) == len(like)
+        assert all(cache[key] == like[key] for key in order)
+        # Another object for each int.
+        assert all(cache[number + 10**30 - 10**30] == like[number] for number in numbers)
+        assert set(map(type, cache)) == set(map(type, like))
+        assert all(cache.remove(key) for key in like) and len(cache) == 0
 
 
 def test_keys_of_one_hash_are_apart():

@@ -132,13 +132,15 @@ def uwsgi():
     return [found, "--plugin", "python3"] if found and os.path.exists(plugin) else None
 
 
-def test_uwsgi_that_loads_the_application_before_it_forks(tmp_path):
+# By itself, uwsgi forks without the interpreter's lock. If a thread is running Python code then, the lock is held for
+# ever in the worker, whatever the code is about. With the hooks, the interpreter knows of the fork.
+@pytest.mark.parametrize("hooks", [(), ("--py-call-uwsgi-fork-hooks",)], ids=["alone", "with hooks and a thread"])
+def test_uwsgi_that_loads_the_application_before_it_forks(tmp_path, hooks):
     command = uwsgi()
     if command is None:
         pytest.skip("there is no uwsgi for Python here")
     command += [
         "--http-socket", "127.0.0.1:0", "--master", "--processes", "2", "--threads", "2", "--enable-threads",
-        "--max-requests", "10", "--die-on-term", "--wsgi-file", "served.py",
+        "--max-requests", "10", "--die-on-term", "--wsgi-file", "served.py", *hooks,
     ]
-    # It forks without the interpreter's lock, so no thread may be at work then, whatever it uses.
-    check(serve(command, tmp_path), 2)
+    check(serve(command, tmp_path, **({"WRITES": "yes"} if hooks else {})), 2)

@@ -175,11 +175,12 @@ class _Cached(Named):
 
     def _steps(self, key, args, kwargs):
         """The steps of a load, as `Flights` has them."""
+        # Functions, because the interpreter calls those without using more of the C stack.
         return (
-            functools.partial(self.cache.begin_fill, key),
-            functools.partial(self._find, key),
-            functools.partial(self._function, *args, **kwargs),
-            functools.partial(self._store, key, args, kwargs),
+            lambda: self.cache.begin_fill(key),
+            lambda: self._find(key),
+            lambda: self._function(*args, **kwargs),
+            lambda fill, value: self._store(key, args, kwargs, fill, value),
         )
 
     def _find(self, key):
@@ -216,7 +217,9 @@ class _CachedFunction(_Cached, Call):
         return value if not self._is_stale_allowed else self._fresh(key, value, args, kwargs)
 
     def _load(self, key, args, kwargs):
-        return self._flights.run(key, *self._steps(key, args, kwargs))
+        # Unpacked here, for the same reason: so a function that calls itself gets as deep as with `functools.lru_cache`.
+        begin, find, load, store = self._steps(key, args, kwargs)
+        return self._flights.run(key, begin, find, load, store)
 
     def _fresh(self, key, kept, args, kwargs):
         value, fresh_until = kept

@@ -1,10 +1,10 @@
 """The drop-in for `functools.lru_cache`."""
 
 import functools
-import threading
 import types
 
 from .decorators import CacheInfo, cached
+from .locks import INNER, Guard
 
 
 def lru_cache(maxsize=128, typed=False):
@@ -33,11 +33,11 @@ class _Uncached:
     def __init__(self, function, typed):
         functools.update_wrapper(self, function)
         self._typed = typed
-        self._lock = threading.Lock()
+        self._guard = Guard(INNER)
         self._misses = 0
 
     def __call__(self, *args, **kwargs):
-        with self._lock:
+        with self._guard.lock:
             self._misses += 1
         return self.__wrapped__(*args, **kwargs)
 

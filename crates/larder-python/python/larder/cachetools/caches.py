@@ -13,6 +13,7 @@ import time
 from collections.abc import MutableMapping
 
 from .._native import Core, ManualClock, frequency, ranked, weight
+from ..locks import INNER, Guard
 
 # A bound that no cache reaches.
 _NO_BOUND = 1 << 33
@@ -300,7 +301,7 @@ class TTLCache(LRUCache):
         # The clock of the core, which follows the timer.
         self._clock = ManualClock()
         self._began = None
-        self._clock_lock = threading.Lock()
+        self._clock_guard = Guard(INNER)
         self._expired_lists = []
 
     def _build_with_timer(self, maxsize):
@@ -332,7 +333,7 @@ class TTLCache(LRUCache):
             began = self.__dict__.setdefault("_first", now)
             self._began = began
         elapsed = _seconds(now - began)
-        with self._clock_lock:
+        with self._clock_guard.lock:
             ahead = elapsed - self._clock.time()
             if ahead > 0:
                 self._clock.advance(ahead)
@@ -439,5 +440,5 @@ class TTLCache(LRUCache):
     @staticmethod
     def _internals():
         return (
-            *Cache._internals(), "_ttl", "_timer", "_clock", "_began", "_first", "_clock_lock", "_expired_lists",
+            *Cache._internals(), "_ttl", "_timer", "_clock", "_began", "_first", "_clock_guard", "_expired_lists",
         )

@@ -5,14 +5,12 @@ nothing in the cache. The pickles never leave the process. Lookups take no lock;
 loses no update of another thread. Django's keys are strings, so no code of users runs under that lock.
 """
 
-import os
 import pickle
-import threading
-import weakref
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
 from ..cache import Cache
+from ..locks import OUTER, Guard
 
 _MISSING = object()
 
@@ -22,22 +20,10 @@ class _Shared:
 
     def __init__(self, options):
         self.cache = Cache(**options)
-        self.lock = threading.Lock()
-        _all.add(self)
+        self.guard = Guard(OUTER)
 
 
-_all = weakref.WeakSet()
 _by_identity = {}
-
-
-def _renew_locks():
-    # A thread that held a lock when the process was forked is not in the child.
-    for shared in list(_all):
-        shared.lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def _weigh(key, pickled):
@@ -83,7 +69,7 @@ class LarderCache(BaseCache):
         key = self.make_and_validate_key(key, version=version)
         pickled = pickle.dumps(value, self.pickle_protocol)
         seconds = self._seconds(timeout)
-        with self._shared.lock:
+        with self._shared.guard.lock:
             if seconds == 0:
                 is_done = verb == "set" or key not in self.larder
                 if verb == "set":
@@ -104,17 +90,17 @@ class LarderCache(BaseCache):
     def touch(self, key, timeout=DEFAULT_TIMEOUT, version=None):
         key = self.make_and_validate_key(key, version=version)
         seconds = self._seconds(timeout)
-        with self._shared.lock:
+        with self._shared.guard.lock:
             return self.larder.remove(key) if seconds == 0 else self.larder.expire(key, seconds)
 
     def delete(self, key, version=None):
         key = self.make_and_validate_key(key, version=version)
-        with self._shared.lock:
+        with self._shared.guard.lock:
             return self.larder.remove(key)
 
     def incr(self, key, delta=1, version=None):
         made = self.make_and_validate_key(key, version=version)
-        with self._shared.lock:
+        with self._shared.guard.lock:
             pickled = self.larder.get(made, _MISSING)
             if pickled is _MISSING:
                 raise ValueError(f"Key '{made}' not found")
@@ -131,12 +117,12 @@ class LarderCache(BaseCache):
         return self.make_and_validate_key(key, version=version) in self.larder
 
     def clear(self):
-        with self._shared.lock:
+        with self._shared.guard.lock:
             self.larder.clear()
 
     def invalidate_tag(self, tag):
         """Removes every entry that was stored with the tag. Returns whether there was any."""
-        with self._shared.lock:
+        with self._shared.guard.lock:
             return self.larder.invalidate_tag(tag)
 
     # Nothing here waits for anything outside the process, so coroutines need no thread.

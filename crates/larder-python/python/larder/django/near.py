@@ -39,7 +39,7 @@ class _NearShared(_Shared):
 
     def begin(self, keys):
         """Begins a write: nobody finds the old value here, or puts it back. Returns the marks."""
-        with self.lock:
+        with self.guard.lock:
             for key in keys:
                 self.writes[hash(key) % _SLOTS] += 1
                 self.cache.remove(key)
@@ -47,7 +47,7 @@ class _NearShared(_Shared):
 
     def end(self, keys, marks, pickled, seconds):
         """Ends a write. Its values are kept unless another write of the key was under way."""
-        with self.lock:
+        with self.guard.lock:
             are_alone = [self.mark(key) == mark for key, mark in zip(keys, marks)]
             for key, is_alone, value in zip(keys, are_alone, pickled):
                 self.writes[hash(key) % _SLOTS] += 1
@@ -58,7 +58,7 @@ class _NearShared(_Shared):
 
     def keep(self, key, mark, pickled, seconds):
         """Keeps what was read, if no write of the key has begun or ended since."""
-        with self.lock:
+        with self.guard.lock:
             if seconds > 0 and self.mark(key) == mark:
                 self.cache.set(key, pickled, seconds)
 
@@ -186,7 +186,7 @@ class LarderNearCache(BaseCache):
             self._forget_all()
 
     def _forget_all(self):
-        with self._shared.lock:
+        with self._shared.guard.lock:
             self._shared.clears += 1
             self.larder.clear()
 

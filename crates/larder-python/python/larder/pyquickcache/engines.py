@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 
 from .._native import Core
+from ..locks import OUTER, Guard
 
 # Less than this is no time to live; the entry has expired as soon as it is there.
 _NO_TIME = 1e-9
@@ -109,7 +110,7 @@ class OrderedEngine:
         self._policy = policy
         self._now = (clock or _SystemClock).time
         # Re-entrant, because hooks, and `__eq__` of keys, may use the cache.
-        self._lock = threading.RLock()
+        self._guard = Guard(OUTER, threading.RLock)
         self._entries = OrderedDict()
         self._evictions = self._expirations = 0
 
@@ -128,7 +129,7 @@ class OrderedEngine:
         self._policy.on_delete(self._entries, key)
 
     def get(self, key):
-        with self._lock:
+        with self._guard.lock:
             state = self._state(key)
             if state != "valid":
                 return state, None
@@ -137,7 +138,7 @@ class OrderedEngine:
             return state, value
 
     def set(self, key, value, ttl, kept_ttl):
-        with self._lock:
+        with self._guard.lock:
             if self._state(key) == "valid":
                 self._entries[key] = (value, self._now() + ttl, kept_ttl)
                 self._policy.on_update(self._entries, key)
@@ -145,7 +146,7 @@ class OrderedEngine:
                 self._insert(key, value, ttl, kept_ttl)
 
     def add(self, key, value, ttl, kept_ttl):
-        with self._lock:
+        with self._guard.lock:
             if self._state(key) == "valid":
                 return False
             self._insert(key, value, ttl, kept_ttl)
@@ -161,7 +162,7 @@ class OrderedEngine:
         self._policy.on_add(self._entries, key)
 
     def update(self, key, value, ttl, kept_ttl):
-        with self._lock:
+        with self._guard.lock:
             state = self._state(key)
             if state == "valid":
                 self._entries[key] = (value, self._now() + ttl, kept_ttl)
@@ -169,7 +170,7 @@ class OrderedEngine:
             return state
 
     def delete(self, key):
-        with self._lock:
+        with self._guard.lock:
             state = self._state(key)
             if state == "valid":
                 self._remove(key)
@@ -179,19 +180,19 @@ class OrderedEngine:
         return len(self._entries)
 
     def valid_size(self):
-        with self._lock:
+        with self._guard.lock:
             now = self._now()
             return sum(now <= entry[1] for entry in self._entries.values())
 
     def sweep(self):
-        with self._lock:
+        with self._guard.lock:
             now = self._now()
             for key in [key for key, entry in self._entries.items() if now > entry[1]]:
                 self._remove(key)
                 self._expirations += 1
 
     def clear(self):
-        with self._lock:
+        with self._guard.lock:
             removed = len(self._entries)
             # The policy is notified, or it would name keys that are gone.
             for key in list(self._entries):
@@ -200,7 +201,7 @@ class OrderedEngine:
             return removed
 
     def replace_all(self, entries):
-        with self._lock:
+        with self._guard.lock:
             self.clear()
             for key, value, left, kept_ttl in entries:
                 if len(self._entries) >= self._max_size and key not in self._entries:
@@ -209,7 +210,7 @@ class OrderedEngine:
                 self._policy.on_add(self._entries, key)
 
     def entries(self):
-        with self._lock:
+        with self._guard.lock:
             now = self._now()
             entries = [(key, *entry) for key, entry in self._entries.items()]
         return [(key, value, end - now, ttl) for key, value, end, ttl in entries if now <= end]

@@ -1,6 +1,6 @@
 """What a `QuickCache` counts."""
 
-import threading
+from ..locks import INNER, Guard
 
 COUNTERS = (
     "hits", "misses", "sets", "gets", "failed_ops", "evictions", "expired_removals", "manual_deletions",
@@ -14,12 +14,12 @@ class CacheMetrics:
     is_enabled = True
 
     def __init__(self):
-        self._lock = threading.Lock()
+        self._guard = Guard(INNER)
         self.reset()
 
     def reset(self, total=0):
         """Sets the counters to 0 and the peaks to what there is."""
-        with self._lock:
+        with self._guard.lock:
             self._counts = dict.fromkeys(COUNTERS, 0)
             # Lookups by key: `gets` counts a call for many keys once, which ratios must not.
             self._looked_up = 0
@@ -27,33 +27,33 @@ class CacheMetrics:
 
     def add(self, counter, count=1):
         """Adds to a counter."""
-        with self._lock:
+        with self._guard.lock:
             self._counts[counter] += count
 
     def add_lookup(self, is_hit, is_call):
         """Counts the lookup of a key: a hit or a miss; and a get, if it is a call of its own."""
-        with self._lock:
+        with self._guard.lock:
             self._counts["hits" if is_hit else "misses"] += 1
             self._counts["gets"] += is_call
             self._looked_up += 1
 
     def add_hits(self, count):
         """Counts calls that have found their key."""
-        with self._lock:
+        with self._guard.lock:
             self._counts["hits"] += count
             self._counts["gets"] += count
             self._looked_up += count
 
     def add_set(self, total):
         """Counts an insertion, after which there are `total` entries."""
-        with self._lock:
+        with self._guard.lock:
             self._counts["sets"] += 1
             self._peak_total = max(self._peak_total, total)
             self._peak_valid = max(self._peak_valid, total)
 
     def snapshot(self, total, valid):
         """The 18 numbers, as a dict."""
-        with self._lock:
+        with self._guard.lock:
             counts = dict(self._counts)
             looked_up, peaks = self._looked_up, (self._peak_valid, self._peak_total)
         gauges = dict(zip(GAUGES, (valid, peaks[0], total, peaks[1])))
