@@ -92,9 +92,9 @@
 //! default, and counts by the cache's clock. It does not stop a loader, which cannot be stopped; it frees the key.
 //! What a loader returns after that goes to its own call alone.
 //!
-//! A call may give itself a [deadline](crate::LoadOptions::load_deadline) for the time that it waits for the
-//! loader of *another* call. A thread that runs its own loader runs it to the end; a future stops at its deadline
-//! then too, and hands the flight over.
+//! A call of [`get_or_load`] may give itself a [deadline](crate::LoadOptions::load_deadline) for the time that it
+//! waits for the loader of *another* call. A thread that runs its own loader runs it to the end; a future stops at its
+//! deadline then too, and hands the flight over.
 //!
 //! ```
 //! use std::time::Duration;
