@@ -35,6 +35,13 @@ die() {
     exit 1
 }
 
+# Everything in the workspace, for steps that look at the code without building it. They have a folder of their own,
+# so that they need not wait for builds, and one finds there what the other has checked. Nothing is linked in it, so
+# the C code of dependencies need not be compiled either.
+whole_workspace=(--workspace --target-dir "$target/lint"
+    --features larder-benches/mimalloc,larder-benches/peers,larder-near-peers/peers,larder-store/redb)
+without_c=(env CC=true CXX=true AR=true CUSTOM_LIBFUZZER_PATH=/nowhere/libfuzzer.a)
+
 # Says what is left out, now and again in the summary.
 skip() {
     echo "SKIPPED: $*"

@@ -183,7 +183,7 @@ fn bulk_verbs_do_what_loops_do() {
                     continue; // To open so many buckets takes a while.
                 }
                 let twins = Twins::new(|_, _| config.builder(capacity).initial_capacity(capacity));
-                twins.run(seed, 25);
+                twins.run(seed, 10);
                 match config.maintenance {
                     Maintenance::Inline => twins.assert_same_uses(KEYS),
                     _ => twins.assert_same(),

@@ -32,7 +32,7 @@ fn got(value: u64) -> Outcome {
 fn histories() -> u64 {
     match std::env::var("LARDER_HISTORIES") {
         Ok(text) => text.parse().expect("LARDER_HISTORIES holds a number"),
-        Err(_) => 1_000,
+        Err(_) => 400,
     }
 }
 

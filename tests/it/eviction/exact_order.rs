@@ -11,7 +11,7 @@ use crate::support::rng::{Rng, seeds};
 use crate::support::s3_fifo::S3Fifo;
 use crate::support::sieve::Sieve;
 
-const STEPS: u64 = 100_000;
+const STEPS: u64 = 20_000;
 const CAPACITIES: [usize; 6] = [1, 2, 3, 10, 100, 1_000];
 
 /// The hash decides which keys a ghost remembers, so the hasher has no seed where two runs are

@@ -296,7 +296,7 @@ fn a_growing_sample_takes_in_the_entries_of_the_cache() {
 /// By chance a sample has more of a loop's keys than its share, or fewer.
 #[test]
 fn a_loop_fits_a_sampled_shadow_if_it_would_fit_a_cache() {
-    for loops in 0..3_u64 {
+    for loops in 0..2_u64 {
         let cache = Cache::builder()
             .hasher(BuildHasherDefault::<DefaultHasher>::default())
             .policy(Policy::lru())

@@ -134,11 +134,11 @@ fn expire_like_all_others() {
 #[test]
 fn random_calls_never_lose_one() {
     for policy in POLICIES {
-        for seed in seeds(0x9_1e7e, 4) {
+        for seed in seeds(0x9_1e7e, 2) {
             let mut rng = Rng::new(seed);
             let cache = inline((policy.make)()).capacity(20).build().unwrap();
             let mut unevictable = HashSet::new();
-            for step in 0..20_000 {
+            for step in 0..10_000 {
                 let key = rng.skewed_below(60);
                 match rng.below(8) {
                     0 => {
@@ -204,7 +204,7 @@ fn counts_stay_right_under_races_with_replacement_removal_and_eviction() {
                 scope.spawn(move || {
                     let mut rng = Rng::new(0xface + thread);
                     barrier.wait();
-                    for step in 0..20_000 {
+                    for step in 0..8_000 {
                         // All threads make these keys evictable, make them unevictable or remove
                         // them.
                         let key = UNEVICTABLE + rng.below(200);

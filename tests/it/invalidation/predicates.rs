@@ -75,13 +75,13 @@ fn a_predicate_may_use_the_cache() {
 #[test]
 fn clear_resurrects_nothing_and_spares_later_insertions() {
     const KEYS: u64 = 64;
-    const CLEARS: u64 = 300;
+    const CLEARS: u64 = 60;
     for_each_config(|config| {
         let cache: Cache<u64, u64> = config.cache(100_000);
         let rounds = AtomicU64::new(0);
         let is_over = AtomicBool::new(false);
         let misses: Mutex<Vec<String>> = Mutex::default();
-        let clears = if config.policy.name == "fifo" { CLEARS } else { 20 };
+        let clears = if config.policy.name == "fifo" { CLEARS } else { 10 };
         thread::scope(|scope| {
             let (cache, rounds, is_over, misses) = (&cache, &rounds, &is_over, &misses);
             scope.spawn(move || {

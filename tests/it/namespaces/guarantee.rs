@@ -193,12 +193,12 @@ fn for_each_case(by_weight: bool, steps: u64) {
 
 #[test]
 fn no_namespace_at_its_minimum_loses_an_entry_to_another_by_entries() {
-    for_each_case(false, 600);
+    for_each_case(false, 200);
 }
 
 #[test]
 fn no_namespace_at_its_minimum_loses_an_entry_to_another_by_weight() {
-    for_each_case(true, 600);
+    for_each_case(true, 200);
 }
 
 /// A cache of so many entries, in which `a` to `c` are guaranteed `least` each.
