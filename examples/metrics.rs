@@ -34,10 +34,10 @@ impl Requests {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let pages: Cache<String, String> = Cache::builder()
+    let pages = Cache::<String, String>::builder()
         .name("pages")
         .max_weight(64 << 10)
-        .weigher(|path: &String, page: &String| (path.len() + page.len()) as u32)
+        .weigher(|path, page| (path.len() + page.len()).try_into().unwrap_or(u32::MAX))
         .time_to_live(Duration::from_secs(600))
         .load_time_histogram()
         .eviction_age_histogram()

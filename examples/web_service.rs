@@ -25,10 +25,10 @@ struct Service<'d> {
 
 impl<'d> Service<'d> {
     fn new(database: &'d Mutex<HashMap<String, String>>) -> Result<Self, Box<dyn Error>> {
-        let cache = Cache::builder()
+        let cache = Cache::<String, String>::builder()
             .name("notes")
             .max_weight(16 << 20)
-            .weigher(|name: &String, note: &String| (name.len() + note.len()) as u32)
+            .weigher(|name, note| (name.len() + note.len()).try_into().unwrap_or(u32::MAX))
             .time_to_live(Duration::from_secs(3_600))
             .negative_time_to_live(Duration::from_secs(5))
             .count_lookups()

@@ -333,6 +333,7 @@ impl<K, V, S> Cache<K, V, S> {
     ///
     /// # Complexity
     /// O(partitions).
+    #[doc(alias("entry_count", "estimated_size", "estimatedSize", "size"))]
     #[must_use]
     pub fn len(&self) -> usize {
         self.shared.engine.len()
@@ -349,6 +350,7 @@ impl<K, V, S> Cache<K, V, S> {
     ///
     /// It is read one partition after the other, so beside other threads' calls it may be a sum that the cache never
     /// had: also one above the bound, although the cache itself keeps to it.
+    #[doc(alias("weighted_size", "weightedSize"))]
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.shared.engine.weight()
@@ -369,6 +371,7 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// The bound on the number of entries, if there is one.
+    #[doc(alias("max_capacity", "getMaximum"))]
     #[must_use]
     pub fn capacity(&self) -> Option<usize> {
         sync::lock(&self.shared.settings.bounds).capacity
@@ -395,6 +398,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// Does all maintenance that earlier calls have left to do. Afterwards the [bounds](Self#bounds)
     /// hold, unless other threads go on inserting. May wait for another thread that is running
     /// maintenance.
+    #[doc(alias("run_pending_tasks", "cleanUp", "clean_up"))]
     pub fn run_pending(&self) {
         self.shared.engine.run_pending();
     }
@@ -415,6 +419,7 @@ impl<K, V, S> Cache<K, V, S> {
     ///
     /// # Complexity
     /// O(partitions + cores).
+    #[doc(alias = "debug_stats")]
     #[must_use]
     pub fn stats(&self) -> Stats {
         let counted = |counter| self.shared.engine.counters.sum(counter);

@@ -49,10 +49,10 @@ const PARTITIONS_PER_CORE: usize = 4;
 /// ```
 /// use larder::{Cache, Policy};
 ///
-/// let cache: Cache<String, Vec<u8>> = Cache::builder()
+/// let cache = Cache::<String, Vec<u8>>::builder()
 ///     .capacity(100_000)
 ///     .max_weight(64 << 20)
-///     .weigher(|key: &String, value: &Vec<u8>| (key.len() + value.len()) as u32)
+///     .weigher(|key, value| (key.len() + value.len()).try_into().unwrap_or(u32::MAX))
 ///     .policy(Policy::lru())
 ///     .build()?;
 /// # Ok::<(), larder::BuildError>(())
@@ -121,11 +121,11 @@ impl<K, V, S> Builder<K, V, S> {
     /// 0 switches the cache off: it stores nothing, and every insertion is
     /// [rejected](crate::Rejection::StoresNothing), even if the entry is unevictable or weighs nothing.
     /// [`Stats::rejections`](crate::Stats::rejections) counts these. The cache then has one partition, unless
-    /// [`partitions`](Self::partitions) sets another number; [`set_capacity`](Cache::set_capacity) can
-    /// switch it on.
+    /// [`partitions`](Self::partitions) sets another number; [`set_capacity`](Cache::set_capacity) can switch it on.
     ///
     /// A capacity that is never reached costs almost nothing: on 64-bit Linux, macOS and FreeBSD only
     /// address space, elsewhere zeroed memory of the allocator, at most 16 bytes for each entry.
+    #[doc(alias("max_capacity", "maximumSize", "maximum_size"))]
     pub fn capacity(mut self, entries: usize) -> Self {
         self.capacity = Some(entries);
         self
@@ -134,6 +134,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// Bounds the sum of the entries' weights, in the unit of the [`weigher`](Self::weigher).
     /// Default: no such bound; then weights are only reported. With 0 the cache stores nothing, as with a
     /// [`capacity`](Self::capacity) of 0: not even entries that weigh nothing.
+    #[doc(alias("weight_capacity", "maximumWeight", "maximum_weight"))]
     pub fn max_weight(mut self, weight: u64) -> Self {
         self.max_weight = Some(weight);
         self
@@ -148,6 +149,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// cache.insert(1, "found as fast as in a cache that has long been full");
     /// # Ok::<(), larder::BuildError>(())
     /// ```
+    #[doc(alias = "estimated_items_capacity")]
     pub fn initial_capacity(mut self, entries: usize) -> Self {
         self.initial_capacity = entries;
         self
@@ -169,12 +171,14 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// The inserting thread calls `weigher` under no lock. If `weigher` panics, so does the insertion, and
     /// nothing has changed.
+    #[doc(alias("weighter", "with_weighter"))]
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Arc::new(weigher));
         self
     }
 
     /// Chooses which entry is evicted when a bound is reached. Default: [`Policy::window_tiny_lfu`].
+    #[doc(alias = "eviction_policy")]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
@@ -182,6 +186,7 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Hashes keys with `hasher`. Default: a [`RandomState`] with random seeds, another one for each builder,
     /// so that an attacker cannot choose keys that collide.
+    #[doc(alias("build_with_hasher", "with_hasher"))]
     pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T> {
         Builder {
             name: self.name,
@@ -215,16 +220,17 @@ impl<K, V, S> Builder<K, V, S> {
     /// and evicts when its share is full. For an entry that is heavier than its share, a partition borrows
     /// weight from the others, up to the whole bound, until the entry leaves. Such an insertion visits every
     /// partition and makes the others evict.
+    #[doc(alias("shards", "segments"))]
     pub fn partitions(mut self, partitions: usize) -> Self {
         self.partitions = Some(partitions);
         self
     }
 
-    /// Counts hits and misses, for [`Stats::hits`](crate::Stats::hits),
-    /// [`misses`](crate::Stats::misses) and [`hit_ratio`](crate::Stats::hit_ratio). Default: they are not
-    /// counted, and these are `None`, because counting costs up to a fifth of the rate of hits (the
-    /// benchmark `compare --workload get --contenders larder-fifo,larder-fifo-counted` measures it).
-    /// Everything else in [`Stats`](crate::Stats) is always counted.
+    /// Counts hits and misses, for [`Stats::hits`](crate::Stats::hits), [`misses`](crate::Stats::misses) and
+    /// [`hit_ratio`](crate::Stats::hit_ratio). Default: they are not counted, and these are `None`, because counting
+    /// costs up to a fifth of the rate of hits (the benchmark `compare --workload get --contenders
+    /// larder-fifo,larder-fifo-counted` measures it). Everything else in [`Stats`](crate::Stats) is always counted.
+    #[doc(alias("recordStats", "record_stats"))]
     pub fn count_lookups(mut self) -> Self {
         self.is_counting_lookups = true;
         self
@@ -291,6 +297,7 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Notifies `listener` of every removal. Default: there is no listener.
+    #[doc(alias("eviction_listener", "removalListener", "removal_listener", "Lifecycle"))]
     pub fn listener(mut self, listener: Listener<K, V>) -> Self {
         self.time.wants_ages |= listener.wants_ages;
         self.listener = Some(listener);
@@ -300,13 +307,12 @@ impl<K, V, S> Builder<K, V, S> {
     /// Calls `listen` within every removal: after the removal was decided and before it takes effect, and
     /// so before the next insertion of the key is visible. Default: there is no such listener.
     ///
-    /// It serves a slower store that must never be behind the cache: if the listener writes each value that
-    /// leaves to the store, every thread that misses the value in the cache finds it in the store. Lookups
-    /// see the old value until the listener has returned (unless the value has expired), and a new value only
-    /// afterwards. The listener is called once for each removal (again only after a panic, see
-    /// below), in order for each key, with a [`Removal`]. A cache may have a [`Listener`] too. The thread that
-    /// removes, or runs maintenance, calls it under no lock and no pin; meanwhile only threads that change the same
-    /// key wait.
+    /// It serves a slower store that must never be behind the cache: if the listener writes each value that leaves to
+    /// the store, every thread that misses the value in the cache finds it in the store. Lookups see the old value
+    /// until the listener has returned (unless the value has expired), and a new value only afterwards. The listener
+    /// is called once for each removal (again only after a panic, see below), in order for each key, with a
+    /// [`Removal`]. A cache may have a [`Listener`] too. The thread that removes, or runs maintenance, calls it under
+    /// no lock and no pin; meanwhile only threads that change the same key wait.
     ///
     /// The listener may look up entries of the cache. Insertions from within it are rejected
     /// ([`WithinListener`](crate::Rejection::WithinListener)), and removals panic. The same holds for changes
@@ -355,6 +361,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// }
     /// # Ok::<(), larder::BuildError>(())
     /// ```
+    #[doc(alias("evictionListener", "on_evict"))]
     pub fn atomic_listener(
         mut self,
         listen: impl Fn(&Removal<'_, K, V>) + Send + Sync + 'static,

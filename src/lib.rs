@@ -35,7 +35,7 @@
 //! | a value without cloning it | [`Cache::read`]; for several lookups [`Cache::pin`]; else keep `Arc`s as values |
 //! | many keys in one call | [`Cache::get_many`], [`Cache::read_many`], [`Cache::insert_many`], [`Cache::remove_many`]: in a large cache several times as fast as a loop |
 //! | a missing value loaded, once for all who ask | [`Cache::get_or_insert_with`], [`Cache::try_get_or_insert_with`]; with lifetime and tags from the source [`Cache::get_or_load`]; many keys by one query [`Cache::get_many_or_load`] |
-//! | the same from async code | the same verbs with `_async`, under any runtime |
+//! | the same from async code | the same methods with `_async`, under any runtime |
 //! | one loader for all calls, refreshed in the background | [`Builder::build_with_loader`], [`Builder::build_with_async_loader`] |
 //! | old values while a new one is loaded, or if the source fails | [`Builder::refresh_after_write`], [`Builder::stale_while_revalidate`], [`Builder::stale_if_error`] |
 //! | to remember that there is no value | [`Builder::negative_time_to_live`] |

@@ -23,7 +23,7 @@ use crate::config::Builder;
 /// [`Cache::get_or_load`] does. It renews values and uses stale ones as the
 /// [builder](Builder::refresh_after_write) says, and runs these loads in the
 /// [background](Builder::load_executor), so that a lookup of a value that the cache still has never waits.
-/// All other verbs are those of the [`Cache`], to which this dereferences. They load and renew nothing: neither
+/// All other methods are those of the [`Cache`], to which this dereferences. They load and renew nothing: neither
 /// [`peek`](Cache::peek), [`read`](Cache::read) and [`contains_key`](Cache::contains_key), nor
 /// [`insert`](Cache::insert). `get` and [`get_many`](Self::get_many) hide those of `Cache`; for a lookup that counts
 /// as a use and loads nothing, call `cache.cache().get(&key)`.
@@ -377,7 +377,7 @@ macro_rules! handle {
             }
         }
 
-        /// The other verbs.
+        /// The other methods.
         impl<K, V, E, S> Deref for $name<K, V, E, S> {
             type Target = Cache<K, V, S>;
 

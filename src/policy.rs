@@ -88,7 +88,7 @@ pub trait Nodes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Accesses {
-    /// None: a hit leaves no trace.
+    /// None: hits are not recorded.
     None,
     /// A counter in each entry, which hits raise up to `max`. The policy reads it with
     /// [`Nodes::frequency`]. Once it has reached `max`, hits to the entry write nothing at all. A new
@@ -360,7 +360,7 @@ impl Policy {
     }
 
     /// Mirrored window-TinyLFU: new entries pass a window and then have to be more useful than the entry
-    /// that would leave for them; miniatures of the policy choose which of its variants does so. The default.
+    /// that would leave for them. It tunes itself, by small simulations of its variants. The default.
     #[must_use]
     pub fn window_tiny_lfu() -> Self {
         Self::built_in()[5].clone()

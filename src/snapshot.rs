@@ -157,7 +157,7 @@ impl SaveOptions {
     /// Packs the records with Zstandard, at a level from 1 (fast) to 19 (small). Default: they are
     /// not packed.
     ///
-    /// If the records pack very well, meaningless letters are written between them, so that the snapshot has at
+    /// If the records pack very well, filler bytes are written between them, so that the snapshot has at
     /// least a 128th of its unpacked size: readers [refuse](RestoreOptions::max_expansion) a greater expansion.
     #[cfg(feature = "zstd")]
     #[must_use]
@@ -228,7 +228,7 @@ impl RestoreOptions {
     }
 
     /// Refuses packed snapshots that unpack to more than a MiB and more than `times` their size. Default: 256.
-    /// [Saving](SaveOptions) stays below that, but earlier builds did not: raise the limit for their snapshots.
+    /// [Saving](SaveOptions) stays below that.
     #[must_use]
     pub fn max_expansion(mut self, times: u32) -> Self {
         self.max_expansion = times;

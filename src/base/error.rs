@@ -379,7 +379,7 @@ impl Error for ResizeError {}
 /// It is not `#[must_use]`, because it may be ignored: a program that reads a cache has to expect that a
 /// key is absent. Rejected values are counted in [`Stats::rejections`](crate::Stats::rejections). No
 /// fourth variant will be added; [`Rejection`] may get more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Inserted {
     /// The key was absent, and was added.
     Added,
@@ -398,7 +398,7 @@ impl Inserted {
 }
 
 /// Why a value was not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rejection {
     /// The entry is heavier than the whole cache may be. If the key was present, its old value has been

@@ -193,8 +193,8 @@ fn new_stripes(count: usize) -> Box<[LazyBox<Stripe>]> {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Stats {
-    /// Lookups by `get`, `get_key_value`, `read`, the bulk verbs `get_many` and `read_many`, and a pin's `get`
-    /// and `get_many` that found their key. `None` unless
+    /// Lookups that found their key: by `get`, `get_in`, `get_key_value`, `read`, `touch`, `get_many`, `read_many`, a
+    /// pin's `get` and `get_many`, `entry`, and the methods that load. `None` unless
     /// [`Builder::count_lookups`](crate::Builder::count_lookups) was called.
     pub hits: Option<u64>,
     /// The same lookups that did not find their key; also `None` unless they are counted.
@@ -234,8 +234,8 @@ pub struct Stats {
     pub load_time: Duration,
     /// Calls that waited for the load of another caller instead of running their own loader.
     pub load_waits: u64,
-    /// Loads whose caller vanished, or took longer than a load may take, so that a waiter ran its own loader
-    /// instead.
+    /// Loads whose loader panicked, was dropped, or took longer than a load may take, so that a waiter ran its own
+    /// loader instead.
     pub load_handovers: u64,
     /// Loads whose value the cache did not keep, because the key was changed during the load. The callers got
     /// the value.

@@ -25,6 +25,7 @@ where
     ///
     /// # Complexity
     /// O(1) expected.
+    #[doc(alias("getIfPresent", "get_if_present"))]
     #[inline]
     pub fn get<Q>(&self, key: &Q) -> Option<V>
     where
@@ -51,6 +52,7 @@ where
     /// O(1) expected; in background mode one call in up to 8 applies that many to the policy, and at most 16.
     /// O([partitions](Self::partitions)), and what it evicts, for a value heavier than a partition's
     /// share of the bound on weight.
+    #[doc(alias = "put")]
     #[inline]
     pub fn insert(&self, key: K, value: V) -> Inserted {
         let hash = self.hash(&key);
@@ -62,6 +64,7 @@ where
     ///
     /// # Panics
     /// As [`insert`](Self::insert).
+    #[doc(alias("putIfAbsent", "put_if_absent"))]
     pub fn insert_if_absent(&self, key: K, value: V) -> Inserted {
         self.store_if_absent(key, value, Traits::default(), None)
     }
@@ -136,7 +139,9 @@ where
         Some((entry.key.clone(), entry.value.clone()))
     }
 
-    /// The value of `key`, cloned, without a trace: neither a use, nor a hit or a miss.
+    /// The value of `key`, cloned. The call counts as neither a use of the entry nor a hit or a miss.
+    #[must_use]
+    #[doc(alias = "getIfPresentQuietly")]
     pub fn peek<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -147,7 +152,9 @@ where
         self.find(key, hash, &guard).map(|(_, entry)| entry.value.clone())
     }
 
-    /// Whether `key` is there; without a trace, like [`peek`](Self::peek).
+    /// Whether `key` is there. The call does not count as a use, a hit or a miss, like [`peek`](Self::peek).
+    #[must_use]
+    #[doc(alias = "containsKey")]
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,

@@ -71,6 +71,7 @@ where
     /// let ids = vec!["a".to_owned(), "b".to_owned()];
     /// assert_eq!(cache.get_many(&ids), [Some(1), Some(2)]);
     /// ```
+    #[doc(alias("getAllPresent", "get_all_present"))]
     #[must_use = "`read_many` looks up without cloning"]
     pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<V>>
     where
@@ -84,7 +85,7 @@ where
     }
 
     /// Asks the processor for the memory that single calls with `keys` are about to need: for a program that
-    /// knows its next keys, but has other work to do for each of them than the bulk verbs do.
+    /// knows its next keys, but has other work to do for each of them than the methods for many keys do.
     ///
     /// It changes nothing, counts as no use of any entry, and takes no lock. Only the first 64 keys are
     /// prefetched: call it again for the next 64 when these are done with. It does nothing where it
@@ -205,12 +206,13 @@ where
     /// ```
     /// let cache = larder::Cache::builder()
     ///     .max_weight(100)
-    ///     .weigher(|_: &u32, text: &&str| text.len() as u32 * 10)
+    ///     .weigher(|_: &u32, text: &&str| (text.len() * 10).try_into().unwrap_or(u32::MAX))
     ///     .build()?;
     /// let counts = cache.insert_many([(1, "one"), (2, "two"), (1, "uno"), (3, "a long text")]);
     /// assert_eq!((counts.added, counts.replaced, counts.rejected), (2, 1, 1));
     /// # Ok::<(), larder::BuildError>(())
     /// ```
+    #[doc(alias("putAll", "put_all"))]
     pub fn insert_many(&self, pairs: impl IntoIterator<Item = (K, V)>) -> InsertCounts {
         self.insert_each(pairs, |key, value, hash| self.store_plain(key, value, hash))
     }
@@ -292,6 +294,7 @@ where
     /// assert_eq!(cache.remove_many(&[1, 2, 3, 2, 30]), 3);
     /// assert_eq!(cache.len(), 7);
     /// ```
+    #[doc(alias = "invalidateAll")]
     pub fn remove_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> u64
     where
         Q: Hash + Equivalent<K> + ?Sized + 'q,

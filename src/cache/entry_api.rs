@@ -46,6 +46,7 @@ where
     ///     CacheEntry::Vacant(entry) => assert_eq!(entry.key(), &"tulip"),
     /// }
     /// ```
+    #[doc(alias("entry_by_ref", "compute", "merge"))]
     pub fn entry(&self, key: K) -> CacheEntry<'_, K, V, S> {
         self.entry_with(key, UpdateOptions::new())
     }
@@ -292,6 +293,7 @@ where
     /// assert_eq!(take(2), Ok(Computed::Replaced(1)));
     /// assert_eq!(take(2), Err("sold out"));
     /// ```
+    #[doc(alias = "and_try_compute_with")]
     pub fn try_and_compute_with<E>(
         self,
         mut compute: impl FnMut(Option<&V>) -> Result<Compute<V>, E>,

@@ -25,7 +25,8 @@ pub struct EntryInfo {
     pub expires_in: Option<Duration>,
     /// The weight of the entry.
     pub weight: u32,
-    /// The entry's counter of accesses, if the policy uses one ([`Accesses::Counter`]); otherwise 0.
+    /// The entry's counter of accesses, if the policy uses one ([`Accesses::Counter`]); otherwise 0. The recent uses
+    /// in the policy's own measure are another number: see [`Cache::frequency`].
     ///
     /// [`Accesses::Counter`]: crate::policy::Accesses::Counter
     pub frequency: u8,
@@ -141,7 +142,7 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// What the cache knows of the entry of `key`, besides the value. It leaves no trace, like
+    /// What the cache knows of the entry of `key`, besides the value. The call does not count as a use, like
     /// [`peek`](Self::peek).
     ///
     /// # Examples
@@ -154,6 +155,8 @@ where
     /// assert_eq!(cache.inspect("stays").and_then(|info| info.expires_in), None);
     /// assert!(cache.inspect("goes").and_then(|info| info.expires_in).is_some());
     /// ```
+    #[must_use]
+    #[doc(alias = "item_stats")]
     pub fn inspect<Q>(&self, key: &Q) -> Option<EntryInfo>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -170,6 +173,7 @@ where
     /// [tick](crate::Builder::timer_tick), unless expiry is [lazy](crate::Builder::expire_lazily) or loads
     /// [may use](crate::Builder::stale_if_error) its value; until then this call tells an expired key from an unknown one. [`remove_if_expired`](Self::remove_if_expired)
     /// tells them apart in the step that removes the entry.
+    #[must_use]
     pub fn has_expired<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,

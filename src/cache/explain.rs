@@ -24,9 +24,9 @@ pub enum Explanation {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Presence {
-    /// Its age, its remaining lifetime, its weight, and its counter of accesses.
+    /// Its age, its remaining lifetime, its weight, and its [counter of accesses](EntryInfo::frequency).
     pub info: EntryInfo,
-    /// How often it was used lately, as [`Cache::frequency`] returns it.
+    /// Its recent uses in the policy's own measure, as [`Cache::frequency`] returns them.
     pub uses: Option<u64>,
     /// The name of the policy's segment that holds it, one of those in [`Cache::segments`]; `None` if the
     /// policy has no segments, or if maintenance has not seen the entry yet.
@@ -63,7 +63,7 @@ where
     S: BuildHasher,
 {
     /// Explains the state of `key`: what is known of its entry, or why it has none. It answers why a lookup
-    /// missed. It leaves no trace, like [`peek`](Self::peek).
+    /// missed. It does not count as a use, like [`peek`](Self::peek).
     ///
     /// The cache remembers the reasons of as many recent removals as
     /// [`explain_misses`](crate::Builder::explain_misses) says, by hash. With n of them, a key that was never
@@ -88,6 +88,7 @@ where
     /// assert_eq!(cache.explain("never"), Explanation::Missing(Absence::NeverSeen));
     /// # Ok::<(), larder::BuildError>(())
     /// ```
+    #[must_use]
     pub fn explain<Q>(&self, key: &Q) -> Explanation
     where
         Q: Hash + Equivalent<K> + ?Sized,

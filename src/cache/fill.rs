@@ -65,6 +65,7 @@ where
     /// assert_eq!(cache.complete_fill(fill, row), Inserted::Rejected(Rejection::Stale));
     /// assert_eq!(cache.get("row"), None);
     /// ```
+    #[doc(alias("get_value_or_guard", "PlaceholderGuard"))]
     pub fn begin_fill(&self, key: &K) -> Fill<K, V>
     where
         K: Clone,

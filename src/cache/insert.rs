@@ -149,6 +149,7 @@ where
     /// assert_eq!((displaced.replaced, displaced.evicted), (None, vec![("a", 1)]));
     /// # Ok::<(), larder::BuildError>(())
     /// ```
+    #[doc(alias = "insert_with_lifecycle")]
     pub fn insert_displacing(
         &self,
         key: K,

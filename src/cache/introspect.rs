@@ -18,7 +18,8 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Up to `count` keys that the policy finds most worth keeping, the best first. The call leaves no trace.
+    /// Up to `count` keys that the policy finds most worth keeping, the best first. The call does not count
+    /// as a use of any entry.
     ///
     /// Each partition ranks its own keys, and the rankings are merged. The order is exact with one partition,
     /// as far as the [policy](crate::policy::Hints::hottest) has an order. In background mode, keys
@@ -91,9 +92,11 @@ where
         (keys.into_iter().filter_map(is_valid).collect(), named)
     }
 
-    /// How often `key` was used lately, in the policy's own measure: the estimate of the frequency sketch
-    /// with the default policy, the exact count with `lfu`, and a saturating counter or 0 with the others.
-    /// `None` if the key is absent or maintenance has not seen it yet. The call leaves no trace.
+    /// The recent uses of `key`, in the policy's own measure: the estimate of the frequency sketch with the
+    /// default policy, the exact count with `lfu`, and the entry's [counter of accesses](crate::EntryInfo::frequency)
+    /// or 0 with the others. `None` if the key is absent or maintenance has not seen it yet. The call does not
+    /// count as a use.
+    #[must_use]
     pub fn frequency<Q>(&self, key: &Q) -> Option<u64>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -143,17 +146,12 @@ impl<K, V, S> Cache<K, V, S> {
     /// # Examples
     /// ```
     /// let cache = larder::Cache::new(1_000);
-    /// cache.extend_from(0..1_000);
-    /// # trait Fill { fn extend_from(&self, keys: std::ops::Range<u32>); }
-    /// # impl Fill for larder::Cache<u32, u32> {
-    /// #     fn extend_from(&self, keys: std::ops::Range<u32>) {
-    /// #         for key in keys { self.insert(key, key); }
-    /// #     }
-    /// # }
+    /// cache.insert_many((0..1_000).map(|key| (key, key)));
     /// cache.set_capacity(10)?;
     /// assert_eq!(cache.len(), 10);
     /// # Ok::<(), larder::ResizeError>(())
     /// ```
+    #[doc(alias = "setMaximum")]
     pub fn set_capacity(&self, entries: usize) -> Result<(), ResizeError> {
         let mut bounds = sync::lock(&self.shared.settings.bounds);
         bounds.capacity.ok_or(ResizeError::Unbounded)?;

@@ -24,6 +24,9 @@ where
     /// An entry that is in the cache during the whole call is judged once; one that is inserted or removed
     /// meanwhile may be judged or not. `condition` runs pinned, like the closure of [`read`](Self::read). If
     /// it panics, entries that were removed before stay removed.
+    ///
+    /// # Panics
+    /// If `condition` does, and within listeners as [`remove`](Self::remove), unless the cache is empty.
     pub fn retain(&self, mut condition: impl FnMut(&K, &V) -> bool) {
         self.remove_where(|key, value| !condition(key, value), Absence::RemovedByPredicate);
     }
@@ -36,6 +39,9 @@ where
     /// `predicate` runs pinned, like the closure of [`read`](Self::read); it may use the cache. If it panics,
     /// the call panics, and entries that were removed before stay removed.
     ///
+    /// # Panics
+    /// If `predicate` does, and within listeners as [`remove`](Self::remove), unless the cache is empty.
+    ///
     /// # Complexity
     /// O(n).
     ///
@@ -45,6 +51,7 @@ where
     /// assert_eq!(cache.invalidate_if(|_, square| *square > 50), 2);
     /// assert_eq!(cache.get(&8), None);
     /// ```
+    #[doc(alias("invalidate_entries_if", "removeIf"))]
     pub fn invalidate_if(&self, predicate: impl FnMut(&K, &V) -> bool) -> u64 {
         self.remove_where(predicate, Absence::RemovedByPredicate)
     }
@@ -52,8 +59,13 @@ where
     /// Removes every entry that is in the cache when the call begins, and none that is inserted after the
     /// call has returned. An entry that is inserted meanwhile may stay or not.
     ///
+    /// # Panics
+    /// Within listeners as [`remove`](Self::remove), unless the cache is empty. Entries that were removed before
+    /// stay removed.
+    ///
     /// # Complexity
     /// O(n).
+    #[doc(alias("invalidate_all", "invalidateAll"))]
     pub fn clear(&self) {
         self.remove_where(|_, _| true, Absence::Cleared);
     }

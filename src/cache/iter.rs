@@ -46,6 +46,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// entry that was removed or replaced after it was cloned may still be returned. An entry that has
     /// expired, or whose tag was [invalidated](Self::invalidate_tag), never is, because that is checked when
     /// each item is returned. Iteration counts as neither a use of an entry nor a hit or a miss.
+    #[must_use = "iterators do nothing unless they are consumed"]
+    #[doc(alias("asMap", "as_map", "entrySet"))]
     pub fn iter(&self) -> Iter<'_, K, V, S>
     where
         K: Clone,
@@ -55,6 +57,8 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// Every key, cloned; otherwise as [`iter`](Self::iter).
+    #[must_use = "iterators do nothing unless they are consumed"]
+    #[doc(alias = "keySet")]
     pub fn keys(&self) -> Keys<'_, K, V, S>
     where
         K: Clone,
@@ -63,6 +67,7 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// Every value, cloned; otherwise as [`iter`](Self::iter).
+    #[must_use = "iterators do nothing unless they are consumed"]
     pub fn values(&self) -> Values<'_, K, V, S>
     where
         V: Clone,
@@ -83,6 +88,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// assert_eq!((entry.key, entry.value), ("a", 1));
     /// assert!(entry.info.expires_in <= Some(Duration::from_secs(60)));
     /// ```
+    #[must_use = "iterators do nothing unless they are consumed"]
     pub fn entries(&self) -> Entries<'_, K, V, S>
     where
         K: Clone,

@@ -66,7 +66,7 @@ where
 
     /// Removes `key` if its entry has expired, and returns the state in which it found the key.
     ///
-    /// The call leaves a valid entry where it is, without a trace in the policy. Of several calls that find
+    /// The call leaves a valid entry where it is, and does not count as a use of it. Of several calls that find
     /// the same expired entry, one removes it and returns [`Expired`](KeyState::Expired); the others return
     /// what they find afterwards. So each expiry is reported once, unless a timer or
     /// [`remove_expired`](Self::remove_expired) removes the entry first. Timers do not with

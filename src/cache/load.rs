@@ -39,7 +39,7 @@ where
     /// The value of `key`, cloned; if it is missing, the value that `load` returns, which is also stored.
     ///
     /// Of several calls that miss a key at the same time, one runs its `load`, and the others wait for its value.
-    /// They are the calls of all verbs that load, futures too. A hit costs what [`get`](Self::get) costs.
+    /// They are the calls of all methods that load, futures too. A hit costs what [`get`](Self::get) costs.
     ///
     /// # If the key is changed meanwhile
     /// An insertion, a replacement or a removal of the key, [`clear`](Self::clear),
@@ -75,6 +75,7 @@ where
     /// assert_eq!(cache.get_or_insert_with("four", || "four".len()), 4);
     /// assert_eq!(cache.get_or_insert_with("four", || unreachable!("it is there")), 4);
     /// ```
+    #[doc(alias("get_with", "computeIfAbsent", "compute_if_absent"))]
     #[inline]
     pub fn get_or_insert_with<Q>(&self, key: &Q, load: impl FnOnce() -> V) -> V
     where
@@ -111,7 +112,7 @@ where
     /// stored.
     ///
     /// The error is returned to this call, and to all that waited for this loader with the same type of error.
-    /// One that waited with another type, or with a verb that has no errors, runs its own loader.
+    /// One that waited with another type, or with a method that has no errors, runs its own loader.
     ///
     /// # Errors
     /// [`LoadError::Failed`] with the error of the loader; [`LoadError::Reentrant`] within the loader of the
@@ -138,6 +139,7 @@ where
     /// });
     /// assert_eq!(nested.unwrap_err().loader_error(), Some(&"a circle"));
     /// ```
+    #[doc(alias = "try_get_with")]
     #[inline]
     pub fn try_get_or_insert_with<Q, E>(
         &self,
@@ -160,7 +162,7 @@ where
     /// As [`get_or_insert_with`](Self::get_or_insert_with), with a loader that may find no value.
     ///
     /// That is not stored, unless the cache has a
-    /// [negative time to live](crate::Builder::negative_time_to_live). A call that waits with a verb that
+    /// [negative time to live](crate::Builder::negative_time_to_live). A call that waits with a method that
     /// must return a value runs its own loader then.
     ///
     /// # Panics
@@ -172,6 +174,7 @@ where
     /// assert_eq!(cache.optionally_get_or_insert_with(&"7", || "7".parse().ok()), Some(7));
     /// assert_eq!(cache.optionally_get_or_insert_with(&"x", || "x".parse().ok()), None);
     /// ```
+    #[doc(alias = "optionally_get_with")]
     #[inline]
     pub fn optionally_get_or_insert_with<Q>(
         &self,
@@ -228,6 +231,7 @@ where
     ///
     /// # Examples
     /// See [`Load`], [`Loaded`] and [`LoadOptions`].
+    #[doc(alias = "get_value_or_guard")]
     pub fn get_or_load<Q, E>(
         &self,
         key: &Q,
@@ -263,6 +267,7 @@ where
     /// assert!(!cache.is_known_missing(&"x"));
     /// # Ok::<(), larder::BuildError>(())
     /// ```
+    #[must_use]
     pub fn is_known_missing<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,

@@ -66,7 +66,9 @@ where
 {
     /// The name of the namespace to which the entry of `key` belongs; empty if it is in none that was
     /// [given](crate::Namespaces::guarantee). `None` if the key is absent, or the cache has no
-    /// [namespaces](crate::Builder::namespaces). The call leaves no trace, like [`peek`](Self::peek).
+    /// [namespaces](crate::Builder::namespaces). The call does not count as a use, like
+    /// [`peek`](Self::peek).
+    #[must_use]
     pub fn namespace_of<Q>(&self, key: &Q) -> Option<Arc<str>>
     where
         Q: Hash + Equivalent<K> + ?Sized,

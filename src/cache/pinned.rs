@@ -77,7 +77,8 @@ where
         }
     }
 
-    /// The value of `key`. The call leaves no trace: it counts as neither a use nor a hit or a miss.
+    /// The value of `key`. The call counts as neither a use nor a hit or a miss.
+    #[must_use]
     #[inline]
     pub fn peek<Q>(&self, key: &Q) -> Option<&V>
     where
@@ -87,7 +88,8 @@ where
         self.cache.find(key, hash, &self.guard).map(|(_, entry)| &entry.value)
     }
 
-    /// Whether `key` is present. The call leaves no trace, like [`peek`](Self::peek).
+    /// Whether `key` is present. The call does not count as a use, like [`peek`](Self::peek).
+    #[must_use]
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,

@@ -24,6 +24,14 @@ where
     ///
     /// [`remove_if`](Self::remove_if) and [`remove_and_read`](Self::remove_and_read) remove without cloning;
     /// [`remove_entry`](Self::remove_entry) returns the key too.
+    ///
+    /// # Panics
+    /// In a cache with an [atomic listener](crate::Builder::atomic_listener), if the call comes from within that
+    /// listener, or from a closure or an [`Expiry`](crate::Expiry) that another change of the cache calls. Also, if it
+    /// comes from within a listener, an executor or the `Drop` of a key or value of any cache, while another thread
+    /// changes the same key, for which the call must not wait. Nothing has changed then. If the value's `Clone`
+    /// panics, so does the call, and the entry has left.
+    #[doc(alias = "invalidate")]
     pub fn remove<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -37,6 +45,9 @@ where
     ///
     /// Only a judged value is removed: if another thread replaces the value meanwhile, `condition` is asked
     /// about the new one too. It runs pinned, like the closure of [`read`](Self::read).
+    ///
+    /// # Panics
+    /// If `condition` does, and within listeners as [`remove`](Self::remove); the entry stays.
     pub fn remove_if<Q>(&self, key: &Q, mut condition: impl FnMut(&K, &V) -> bool) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,

@@ -82,7 +82,7 @@ where
     /// [`read`](Self::read).
     ///
     /// # Panics
-    /// If `reader` does; the entry has left nevertheless.
+    /// If `reader` does; the entry has left nevertheless. Within listeners as [`remove`](Self::remove).
     ///
     /// # Examples
     /// ```

@@ -59,8 +59,9 @@ where
         }
     }
 
-    /// The tags of the entry of `key`; `None` if the key is absent. The call leaves no trace, like
+    /// The tags of the entry of `key`; `None` if the key is absent. The call does not count as a use, like
     /// [`peek`](Self::peek).
+    #[must_use]
     pub fn tags_of<Q>(&self, key: &Q) -> Option<Vec<String>>
     where
         Q: Hash + Equivalent<K> + ?Sized,

@@ -50,8 +50,9 @@ where
         self.store(key, value, Traits { is_unevictable: true, ..Traits::default() }, hash)
     }
 
-    /// Whether the entry of `key` is unevictable; `None` if the key is absent. The call leaves no trace, like
+    /// Whether the entry of `key` is unevictable; `None` if the key is absent. The call does not count as a use, like
     /// [`peek`](Self::peek).
+    #[must_use]
     pub fn is_unevictable<Q>(&self, key: &Q) -> Option<bool>
     where
         Q: Hash + Equivalent<K> + ?Sized,

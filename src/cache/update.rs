@@ -54,6 +54,7 @@ where
     /// assert_eq!(cache.get("visits"), Some(9));
     /// assert_eq!(cache.update("visitors", |visitors| visitors + 1), None);
     /// ```
+    #[doc(alias("computeIfPresent", "compute_if_present"))]
     pub fn update<Q>(&self, key: &Q, change: impl FnMut(&V) -> V) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,

@@ -32,6 +32,7 @@ impl<K, V, S> Builder<K, V, S> {
     ///     Cache::builder().capacity(1000).load_executor(ThreadPerTask).build()?;
     /// # Ok::<(), larder::BuildError>(())
     /// ```
+    #[doc(alias = "executor")]
     pub fn load_executor(mut self, executor: impl LoadExecutor + 'static) -> Self {
         self.background = Background::User(Arc::new(executor));
         self

@@ -123,9 +123,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// [hard timeout](Self::hard_timeout). Default: callers wait.
     ///
     /// It needs [`stale_while_revalidate`](Self::stale_while_revalidate) or
-    /// [`stale_if_error`](Self::stale_if_error), or there are no stale values; the former returns them without any
-    /// waiting, so it is for the time in which only the latter holds. It holds for caches with a
-    /// loader of their own, whose loads can run in the background.
+    /// [`stale_if_error`](Self::stale_if_error), or there are no stale values. It matters only within
+    /// `stale_if_error`, because `stale_while_revalidate` returns stale values without any waiting, and only for
+    /// caches with a bound loader, whose loads can run in the background.
     pub fn soft_timeout(mut self, bound: Duration) -> Self {
         self.time.loading.soft_timeout = Some(bound);
         self

@@ -90,7 +90,7 @@ impl<K> Namespaces<K> {
     /// Namespaces that each insertion names by [`InsertOptions::namespace`](crate::InsertOptions::namespace).
     ///
     /// An insertion or a load that names none puts the entry into the namespace with the empty name; so does
-    /// each other verb that stores a value under an absent key. An update keeps the namespace of the entry.
+    /// each other method that stores a value under an absent key. An update keeps the namespace of the entry.
     pub fn at_insertion() -> Self {
         Self::new(None)
     }

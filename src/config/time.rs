@@ -19,6 +19,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// another 8 with a [time to idle](Self::time_to_idle), 16 with an [`Expiry`] or 24 with both, and up to
     /// 8 with [jitter](Self::jitter) or if it has a lifetime of its own. If an entry has several lifetimes,
     /// [`crate::expiry`] says which one counts.
+    #[doc(alias("expireAfterWrite", "expire_after_write"))]
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.time.time_to_live = Some(time);
         self
@@ -30,6 +31,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// Every lookup that counts as a [use](crate::Cache::get) starts the time anew. To save a write on each
     /// hit of a hot entry, the time may start before the lookup: by up to a 64th of `time`, and at most 268
     /// milliseconds.
+    #[doc(alias("expireAfterAccess", "expire_after_access"))]
     pub fn time_to_idle(mut self, time: Duration) -> Self {
         self.time.time_to_idle = Some(time);
         self
@@ -37,6 +39,7 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Lets `expiry` compute how long each entry may live, within what its other lifetimes allow
     /// ([`crate::expiry`] has the rule). Default: there is no `Expiry`.
+    #[doc(alias("expire_after", "expireAfter"))]
     pub fn expiry(mut self, expiry: impl Expiry<K, V> + 'static) -> Self {
         self.time.expiry = Some(Arc::new(expiry));
         self
@@ -100,6 +103,7 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Takes the time from `clock`. Default: [`MonotonicClock`](crate::expiry::MonotonicClock). Hits on
     /// entries with deadlines are cheapest with a [`TickingClock`](crate::expiry::TickingClock).
+    #[doc(alias = "ticker")]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.time.clock = expiry::ClockKind::of(clock);
         self

@@ -50,7 +50,7 @@
 //! - Calls do no I/O of their own and wait for other threads only briefly, so you can make them from
 //!   async code. Your own code can make them slow: a listener that takes long needs an
 //!   [executor](crate::Listener::executor), and a loader in async code has to be a future, for which there are
-//!   the verbs with `_async`.
+//!   the methods with `_async`.
 //!
 //! # A whole program
 //! ```
@@ -58,9 +58,9 @@
 //! use larder::{BuildError, Cache, Policy, ShadowConfig};
 //!
 //! fn main() -> Result<(), BuildError> {
-//!     let pages: Cache<String, String> = Cache::builder()
+//!     let pages = Cache::<String, String>::builder()
 //!         .max_weight(64 << 20)
-//!         .weigher(|path: &String, page: &String| (path.len() + page.len()) as u32)
+//!         .weigher(|path, page| (path.len() + page.len()).try_into().unwrap_or(u32::MAX))
 //!         .time_to_live(Duration::from_secs(600))
 //!         .policy(Policy::s3_fifo())
 //!         .explain_misses(10_000)

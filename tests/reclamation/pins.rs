@@ -439,7 +439,7 @@ impl Drop for Reentrant {
         let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(cache) = cache else { return };
         cache.read(&self.id, |other| other.id);
-        cache.contains_key(&self.id);
+        let _ = cache.contains_key(&self.id);
         if self.id < 1_000 {
             let (id, cache_slot) = (self.id + 1_000, Arc::clone(&self.cache));
             cache.insert(id, Self { id, cache: cache_slot, drops: Arc::clone(&self.drops) });

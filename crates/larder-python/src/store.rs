@@ -195,7 +195,7 @@ impl Store {
     ) -> Vec<Bound<'py, PyAny>> {
         let collect = Collect::new(hash, compared, py);
         // It finds nothing, and visits the keys on the way, expired ones too.
-        self.cache.has_expired(&collect);
+        let _ = self.cache.has_expired(&collect);
         collect.found()
     }
 

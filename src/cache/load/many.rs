@@ -64,6 +64,7 @@ where
     /// let values: Result<Vec<u64>, _> = values.into_iter().collect();
     /// assert_eq!(values.unwrap(), [10, 20, 30]);
     /// ```
+    #[doc(alias("getAll", "get_all"))]
     pub fn get_many_or_load<'q, Q, E, I>(
         &self,
         keys: impl IntoIterator<Item = &'q Q>,

@@ -59,6 +59,7 @@ where
     /// });
     /// assert_eq!((value, cache.get("four")), (4, Some(4)));
     /// ```
+    #[doc(alias = "get_with")]
     pub fn get_or_insert_with_async<'f, Q, F>(
         &'f self,
         key: &'f Q,
@@ -84,6 +85,7 @@ where
     ///
     /// # Panics
     /// When polled, if `load` panics; otherwise as [`insert`](Self::insert).
+    #[doc(alias("try_get_with", "get_or_insert_async"))]
     pub fn try_get_or_insert_with_async<'f, Q, E, F>(
         &'f self,
         key: &'f Q,
@@ -105,6 +107,7 @@ where
     ///
     /// # Panics
     /// When polled: as `get_or_insert_with`.
+    #[doc(alias = "optionally_get_with")]
     pub fn optionally_get_or_insert_with_async<'f, Q, F>(
         &'f self,
         key: &'f Q,
@@ -182,6 +185,7 @@ where
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "get_value_or_guard_async")]
     pub fn get_or_load_async<'f, Q, E, L, F>(
         &'f self,
         key: &'f Q,

@@ -21,7 +21,7 @@
 //! // Code adds what a file cannot express.
 //! let cache: Cache<String, Vec<u8>> = config
 //!     .into_builder()
-//!     .weigher(|key: &String, page: &Vec<u8>| (key.len() + page.len()) as u32)
+//!     .weigher(|key: &String, page: &Vec<u8>| (key.len() + page.len()).try_into().unwrap_or(u32::MAX))
 //!     .build()?;
 //! assert_eq!((cache.name(), cache.policy_name()), (Some("pages"), "s3_fifo"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -19,10 +19,10 @@
 //! # After the removal
 //! ```
 //! use std::sync::mpsc;
-//! use larder::{Cache, Listener, Removal};
+//! use larder::{Cache, Listener};
 //!
 //! let (sender, receiver) = mpsc::channel();
-//! let listener = Listener::new(move |removal: &Removal<'_, u64, String>| {
+//! let listener = Listener::<u64, String>::new(move |removal| {
 //!     let _ = sender.send(format!("{} {}", removal.key, removal.cause));
 //! });
 //! let cache = Cache::builder().capacity(100).listener(listener).build()?;
@@ -34,6 +34,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! `Listener::<u64, String>` names the types of key and value, so that the closure need not. After `Listener::new`
+//! alone the compiler does not know them yet when it checks the closure, which then has to spell them out:
+//! `|removal: &Removal<'_, u64, String>|`.
+//!
 //! When notifications come faster than the listener takes them, writers wait. With
 //! [`Overflow::Drop`](crate::Overflow::Drop) notifications are dropped and counted instead. A listener
 //! that does I/O belongs on a thread of its own: let an [`executor`](crate::Listener::executor) run it
@@ -43,14 +47,14 @@
 //! ```
 //! use std::collections::HashMap;
 //! use std::sync::{Arc, Mutex};
-//! use larder::{Cache, Maintenance, Removal};
+//! use larder::{Cache, Maintenance};
 //!
 //! let store = Arc::new(Mutex::new(HashMap::new()));
 //! let slow = Arc::clone(&store);
-//! let cache = Cache::builder()
+//! let cache = Cache::<u32, u32>::builder() // with the types, which the closure then need not spell out
 //!     .capacity(10)
 //!     .maintenance(Maintenance::Inline)
-//!     .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
+//!     .atomic_listener(move |removal| {
 //!         slow.lock().unwrap().insert(*removal.key, *removal.value);
 //!     })
 //!     .build()?;

@@ -5,7 +5,7 @@
 //! | the value of a key, made by a closure if it is missing | [`get_or_insert_with`] |
 //! | the same, by a loader that may fail, that may find nothing, or both | [`try_get_or_insert_with`], [`optionally_get_or_insert_with`], [`try_optionally_get_or_insert_with`] |
 //! | a lifetime or tags from what was loaded, or a deadline for one call | [`get_or_load`] |
-//! | the same by futures | the verbs with `_async` at the end |
+//! | the same by futures | the methods with `_async` at the end |
 //! | a value computed from the one that is there | [`update`](crate::Cache::update), [`entry`](crate::Cache::entry), [`fetch_add`](crate::Cache::fetch_add) |
 //! | many keys by one query | [`get_many_or_load`], [`try_get_many_or_load`], [`with_bulk_loader`](crate::LoadingCache::with_bulk_loader) |
 //! | one loader for all calls, and refreshes in the background | [`build_with_loader`], [`build_with_async_loader`] |
@@ -28,7 +28,7 @@
 //!
 //! # One load at a time
 //! Of all calls that miss a key at the same time, one leads: it runs its loader. The others wait and get a clone
-//! of its value. Together they are a *flight*. All verbs that load share flights, also those of futures and of
+//! of its value. Together they are a *flight*. All methods that load share flights, also those of futures and of
 //! loading caches. Calls for other keys are not delayed. A hit costs what [`get`](crate::Cache::get) costs, and
 //! after a flight nothing of it is left but its value.
 //!
@@ -82,8 +82,8 @@
 //! # If a load does not end well
 //! | the leader | its own call | those that wait |
 //! |---|---|---|
-//! | returns an error | returns [`LoadError::Failed`] | the same error, shared in an `Arc`; one with another type of error, or a verb without errors, runs its own loader |
-//! | finds no value | returns `None` | `None`; one with a verb that has to return a value runs its own loader |
+//! | returns an error | returns [`LoadError::Failed`] | the same error, shared in an `Arc`; one with another type of error, or a method without errors, runs its own loader |
+//! | finds no value | returns `None` | `None`; one with a method that has to return a value runs its own loader |
 //! | panics | panics | one of them runs its own loader, the others wait for that |
 //! | is a future that is dropped | | the same |
 //! | is a future that is kept and not polled, or a loader that hangs | goes on | the same, once the [load timeout] of the flight has passed |
@@ -92,9 +92,9 @@
 //! default, and counts by the cache's clock. It does not stop a loader, which cannot be stopped; it frees the key.
 //! What a loader returns after that goes to its own call alone.
 //!
-//! A call may give itself a [deadline](crate::LoadOptions::load_deadline) for the time that it waits for the
-//! loader of *another* call. A thread that runs its own loader runs it to the end; a future stops at its deadline
-//! then too, and hands the flight over.
+//! A call of [`get_or_load`] may give itself a [deadline](crate::LoadOptions::load_deadline) for the time that it
+//! waits for the loader of *another* call. A thread that runs its own loader runs it to the end; a future stops at its
+//! deadline then too, and hands the flight over.
 //!
 //! ```
 //! use std::time::Duration;
@@ -117,7 +117,7 @@
 //! that is bound to its cache must not own a handle of it, or neither is ever dropped; see
 //! [`LoadingCache`](crate::LoadingCache).) If it
 //! asks for its own key, on the same thread or in the same task, that call returns
-//! [`LoadError::Reentrant`]; a verb without errors panics. Two loaders that wait for each other's keys, in two
+//! [`LoadError::Reentrant`]; a method without errors panics. Two loaders that wait for each other's keys, in two
 //! threads, wait until the load timeout; then one of them or both run a loader of their own for the other's key.
 //!
 //! A call from within a [listener](super::listeners) or from the `Drop` of a value must not wait for another
@@ -125,7 +125,7 @@
 //!
 //! # No value
 //! With [`negative_time_to_live`](crate::Builder::negative_time_to_live) the cache remembers for a time that a
-//! loader has found no value. The verbs that can say so return `None` meanwhile, without a load. Any change of
+//! loader has found no value. The methods that can say so return `None` meanwhile, without a load. Any change of
 //! the key forgets it; so a row that was just made is seen at once. These keys are kept apart from the entries:
 //! they are not counted by [`len`](crate::Cache::len), evict no entry, and their number is bounded.
 //!
@@ -210,11 +210,11 @@
 //! | nothing, or a value that has expired for longer | the new value, or the error | they wait, and get the same | `None` |
 //! | nothing, and the key is known to have no value | `None`, without a load | `None` | `None` |
 //!
-//! The last row holds for verbs that can return `None`; those that must return a value, and those for many keys,
+//! The last row holds for methods that can return `None`; those that must return a value, and those for many keys,
 //! load. All times, also those of deadlines and timeouts, count by the cache's [clock](crate::Builder::clock).
 //!
 //! The first call that finds a value due starts the one refresh. In a **loading cache** the refresh runs in the
-//! background, and the call returns the old value at once. With the **other verbs**, whose loaders live no longer
+//! background, and the call returns the old value at once. With the **other methods**, whose loaders live no longer
 //! than the call, it runs within that call, which returns the new value, or the old one if the load fails. A
 //! loader that asks for its own key while that is renewed gets the old value too.
 //!
@@ -252,7 +252,7 @@
 //! ```
 //!
 //! # A cache with its loader
-//! [`build_with_loader`] binds a loader to a cache, so that a call is `cache.get(&key)`. All other verbs are
+//! [`build_with_loader`] binds a loader to a cache, so that a call is `cache.get(&key)`. All other methods are
 //! those of the [`Cache`](crate::Cache), to which a [`LoadingCache`](crate::LoadingCache) dereferences.
 //!
 //! ```
@@ -276,7 +276,7 @@
 //! assert_eq!(users.get(&1).unwrap_err().loader_error(), Some(&"the database is down"));
 //! assert_eq!(users.peek(&8), None); // loads nothing
 //! users.refresh(&8); // begins to load it in the background
-//! users.remove(&7); // a verb of the cache
+//! users.remove(&7); // a method of the cache
 //! # Ok::<(), larder::BuildError>(())
 //! ```
 //!
@@ -303,7 +303,7 @@
 //! ```
 //!
 //! # Futures
-//! The verbs with `_async` take a future instead of a closure and work under every runtime. They are `Send` if the
+//! The methods with `_async` take a future instead of a closure and work under every runtime. They are `Send` if the
 //! loader is, may be dropped at any point, and hold no lock and no pin between two polls. The loader is polled
 //! within the polls of the call that leads, so it may be one that must stay on its thread; a call that finds the
 //! value, or waits for another, drops its loader unpolled. Threads and futures that miss the same key share one
@@ -414,10 +414,10 @@
 //! [`stats`](crate::Cache::stats) counts `loads`, `load_failures`, `load_time`, `load_waits`, `load_handovers`,
 //! `loads_discarded`, `refreshes`, `stale_hits` and `negative_hits`;
 //! [the page on statistics](super::statistics) says what each is. `load_time` divided by `loads` is the mean time
-//! of a load, and many `load_handovers` mean that callers vanish or that loads take too long.
+//! of a load, and many `load_handovers` mean that callers give up or that loads take too long.
 //!
 //! # What to choose
-//! - If each call site has its own way to load, use the verbs; if all load alike, bind a loader.
+//! - If each call site has its own way to load, use the methods; if all load alike, bind a loader.
 //! - If the source says how long its answer is good, set that by [`set_ttl`](crate::Load::set_ttl). Otherwise give
 //!   all values a [`time_to_live`](crate::Builder::time_to_live), and [`jitter`](crate::Builder::jitter) so that
 //!   they do not expire together.
@@ -428,7 +428,7 @@
 //! - If callers must not wait, use a loading cache with a `hard_timeout`, and a `soft_timeout` for values that can
 //!   be old.
 //!
-//! # The low-level door
+//! # Filling by hand
 //! A *fill* stores a value that was fetched by other means: in another thread, in answer to a message, or by
 //! code that must not be a closure. It is refused if the key was changed since it began. Fills of one key do not
 //! exclude each other, and nobody waits for one.

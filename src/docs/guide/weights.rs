@@ -6,9 +6,9 @@
 //! ```
 //! use larder::{Cache, Inserted, Maintenance, Rejection};
 //!
-//! let cache = Cache::builder()
+//! let cache = Cache::<String, Vec<u8>>::builder()
 //!     .max_weight(1_000)
-//!     .weigher(|key: &String, value: &Vec<u8>| (key.len() + value.len()) as u32)
+//!     .weigher(|key, value| (key.len() + value.len()).try_into().unwrap_or(u32::MAX))
 //!     .maintenance(Maintenance::Inline)
 //!     .build()?;
 //! for number in 0..100 {
@@ -22,6 +22,10 @@
 //! # Ok::<(), larder::BuildError>(())
 //! ```
 //!
+//! - `Cache::<String, Vec<u8>>::builder()` names the types of key and value before the closure is checked. After
+//!   `Cache::builder()` the compiler knows them only later, and the closure has to spell them out:
+//!   `|key: &String, value: &Vec<u8>|`.
+//! - A weight is a `u32`. Convert a length by `try_into`, as above: `as u32` would wrap, and 5 GiB would weigh 1 GiB.
 //! - The weigher is called once for each insertion, by the thread that inserts and under no lock. The
 //!   entry keeps that weight, whatever happens to the value afterwards.
 //! - The cache adds nothing for its own bookkeeping, which takes about 80 bytes for each entry. The

@@ -204,10 +204,10 @@ fn peeking_does_not_change_the_order() {
         cache.insert(1, 1);
         cache.insert(2, 2);
         for _ in 0..10 {
-            cache.peek(&1);
-            cache.contains_key(&1);
-            cache.pin().peek(&1);
-            cache.pin().contains_key(&1);
+            let _ = cache.peek(&1);
+            let _ = cache.contains_key(&1);
+            let _ = cache.pin().peek(&1);
+            let _ = cache.pin().contains_key(&1);
             assert_ne!(cache.insert_if_absent(1, 5), Inserted::Added);
             cache.remove_if(&1, |_, _| false);
             cache.retain(|_, _| true);

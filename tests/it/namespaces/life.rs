@@ -392,7 +392,7 @@ fn snapshot_restores_namespaces() {
         let other = build(Namespaces::at_insertion());
         other.load_from(&*bytes, &RestoreOptions::new()).unwrap();
         assert_eq!(other.namespace_of("a:1").as_deref(), Some(""));
-        // A cache without namespaces: they are no tags there either.
+        // In a cache without namespaces, none of them becomes a tag.
         let plain = Cache::<String, u32>::new(8);
         plain.load_from(&*bytes, &RestoreOptions::new()).unwrap();
         assert_eq!(plain.tags_of("a:1"), saved.tags_of("a:1"));

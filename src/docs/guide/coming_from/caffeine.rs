@@ -34,7 +34,7 @@
 //! - A write during a load does not wait for it; it wins, and the loaded value is not stored.
 //! - There is no `null`: a loader that finds nothing answers [`Loaded::Missing`](crate::Loaded::Missing), which
 //!   can be [remembered](crate::Builder::negative_time_to_live).
-//! - The cache of an asynchronous Caffeine holds futures. Here it holds values, and each call of an async verb has
+//! - The cache of an asynchronous Caffeine holds futures. Here it holds values, and each call of an async method has
 //!   a future of its own, which may be dropped.
 //!
 //! # The builder
@@ -46,7 +46,7 @@
 //! | `refreshAfterWrite(d)` | [`refresh_after_write(d)`](crate::Builder::refresh_after_write); there are [more ways](super::super::loading#stale-values-on-purpose) |
 //! | `build()` | [`build()?`](crate::Builder::build) |
 //! | `build(loader)`, `buildAsync(loader)` | [`build_with_loader`](crate::Builder::build_with_loader), [`build_with_async_loader`](crate::Builder::build_with_async_loader) |
-//! | `buildAsync()` | [`build()?`](crate::Builder::build): the async verbs are on every cache |
+//! | `buildAsync()` | [`build()?`](crate::Builder::build): the async methods are on every cache |
 //! | `executor(e)` | [`load_executor(e)`](crate::Builder::load_executor) for loads, [`Listener::executor`](crate::Listener::executor) for listeners |
 //! | `executor(Runnable::run)` in tests | [`Maintenance::Inline`](crate::Maintenance::Inline) |
 //! | `removalListener(f)` | [`listener`](crate::Builder::listener) |
@@ -75,7 +75,7 @@
 //! | `refresh(k)`, `refreshAll(keys)` | [`refresh(&k)`](crate::LoadingCache::refresh), [`refresh_many(&keys)`](crate::LoadingCache::refresh_many), which return at once; no future of the value |
 //! | `CacheLoader.load(k)` | the closure |
 //! | `CacheLoader.reload(k, old)` | the same closure, whose context has the [old value](crate::Load::stale); it may answer [`not_modified()`](crate::Load::not_modified) |
-//! | `AsyncCache.get(k, f)` | [`get_or_insert_with_async(&k, future)`](Cache::get_or_insert_with_async), and the verbs for errors and for nothing |
+//! | `AsyncCache.get(k, f)` | [`get_or_insert_with_async(&k, future)`](Cache::get_or_insert_with_async), and the methods for errors and for nothing |
 //! | `AsyncCache.getIfPresent(k)` | [`get(&k)`](Cache::get); a value that is loading is not there yet |
 //! | `AsyncCache.put(k, future)` | [`get_or_insert_with_async`](Cache::get_or_insert_with_async), or `insert` after an `await` |
 //! | `AsyncCache.getAll(keys, f)` | [`get_many_or_load_async(keys, f)`](Cache::get_many_or_load_async) |

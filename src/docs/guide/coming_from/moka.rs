@@ -1,7 +1,7 @@
-//! For users of moka 0.12: all verbs of `moka::sync::Cache`, `moka::future::Cache`, their builders and their
+//! For users of moka 0.12: all methods of `moka::sync::Cache`, `moka::future::Cache`, their builders and their
 //! entry selectors.
 //!
-//! There is one [`Cache`] here for threads and for async code. Its verbs are not async, because none of them
+//! There is one [`Cache`] here for threads and for async code. Its methods are not async, because none of them
 //! waits for I/O; the exceptions are those that load by a future, whose names end in `_async`. Threads and
 //! futures that want the same key share one load.
 //!
@@ -58,11 +58,11 @@
 //! | `max_capacity(n)` | [`capacity(n)`](crate::Builder::capacity); with a weigher [`max_weight(n)`](crate::Builder::max_weight) |
 //! | `name`, `initial_capacity`, `weigher`, `time_to_live`, `time_to_idle` | the same names |
 //! | `expire_after(expiry)` | [`expiry(expiry)`](crate::Builder::expiry); `expire_after_create` is [`after_create`](crate::Expiry::after_create), and so on |
-//! | `eviction_policy(EvictionPolicy::tiny_lfu())`, `lru()` | [`policy`](crate::Builder::policy) with [`Policy::window_tiny_lfu()`](crate::Policy::window_tiny_lfu), which is the default, [`Policy::lru()`](crate::Policy::lru), four more, or your own |
+//! | `eviction_policy(EvictionPolicy::tiny_lfu())`, `lru()` | [`policy`](crate::Builder::policy) with [`Policy::window_tiny_lfu()`](crate::Policy::window_tiny_lfu), which is the default, [`Policy::lru()`](crate::Policy::lru), five more, or your own |
 //! | `eviction_listener(f)` | [`listener(Listener::new(f))`](crate::Builder::listener); `f` takes one [`Removal`](crate::Removal), which borrows key and value |
 //! | `async_eviction_listener(f)` | the same, with an [`executor`](crate::Listener::executor) or a channel; a listener is not awaited |
 //! | `RemovalCause::{Expired, Explicit, Replaced, Size}`, `was_evicted()` | [`RemovalCause`](crate::RemovalCause), with `Evicted` for `Size`, and `Invalidated` for tags |
-//! | `segments(n)`, `SegmentedCache` and its older names `get_or_insert_with`, `get_or_try_insert_with` | not needed, and the verbs below; [`partitions(n)`](crate::Builder::partitions) divides the bounds |
+//! | `segments(n)`, `SegmentedCache` and its older names `get_or_insert_with`, `get_or_try_insert_with` | not needed, and the methods below; [`partitions(n)`](crate::Builder::partitions) divides the bounds |
 //! | `support_invalidation_closures()` | not needed |
 //! | `build()`, `build_with_hasher(s)` | [`build()?`](crate::Builder::build), [`hasher(s).build()?`](crate::Builder::hasher) |
 //!
@@ -91,7 +91,7 @@
 //! # `future::Cache`
 //! | there | here |
 //! |---|---|
-//! | `get(&k).await`, `insert(k, v).await`, `remove(&k).await`, `invalidate(&k).await`, `run_pending_tasks().await` | the verbs above, without `await` |
+//! | `get(&k).await`, `insert(k, v).await`, `remove(&k).await`, `invalidate(&k).await`, `run_pending_tasks().await` | the methods above, without `await` |
 //! | `get_with(k, future).await`, `get_with_by_ref(&k, future).await` | [`get_or_insert_with_async(&k, future).await`](Cache::get_or_insert_with_async) |
 //! | `try_get_with(k, future).await`, `try_get_with_by_ref(&k, future).await` | [`try_get_or_insert_with_async(&k, future).await`](Cache::try_get_or_insert_with_async) |
 //! | `optionally_get_with(k, future).await`, `optionally_get_with_by_ref(&k, future).await` | [`optionally_get_or_insert_with_async(&k, future).await`](Cache::optionally_get_or_insert_with_async) |
@@ -112,11 +112,11 @@
 //! | `and_compute_with(f)` | [`and_compute_with(f)`](crate::CacheEntry::and_compute_with), [`and_compute_with_async(f)`](crate::CacheEntry::and_compute_with_async) |
 //! | `and_try_compute_with(f)` | [`try_and_compute_with(f)`](crate::CacheEntry::try_and_compute_with), [`try_and_compute_with_async(f)`](crate::CacheEntry::try_and_compute_with_async) |
 //! | `and_try_compute_if_nobody_else(f)`, of `future::Cache` | no counterpart: a computation does not exclude another, so there is never somebody else to give way to |
-//! | `or_insert_with(future).await` and so on | the verbs with `_async` of the cache, as above |
+//! | `or_insert_with(future).await` and so on | the methods with `_async` of the cache, as above |
 //! | `Op::{Put, Remove, Nop}` | [`Compute::{Put, Remove, Keep}`](crate::Compute) |
 //! | `CompResult::{Inserted, ReplacedWith, Unchanged, Removed, StillNone}` | [`Computed::{Inserted, Replaced, Unchanged, Removed, StillAbsent}`](crate::Computed), and `Rejected` |
 //! | `CompResult::into_entry()`, `unwrap()` | [`Computed::into_value()`](crate::Computed::into_value); a match for a removed value |
-//! | `Entry`: `key()`, `value()`, `into_value()` | the verbs return the value itself; the key is yours |
+//! | `Entry`: `key()`, `value()`, `into_value()` | the methods return the value itself; the key is yours |
 //! | `Entry`: `is_fresh()`, `is_old_value_replaced()` | [`Computed::is_stored()`](crate::Computed::is_stored), and its variants `Inserted` and `Replaced`; for a plain value, what [`insert_if_absent`](Cache::insert_if_absent) returns |
 //!
 //! ```
@@ -137,7 +137,7 @@
 //! ```
 //!
 //! What you find here besides: [tags](super::super::tags), [refreshes, stale values and negative
-//! entries](super::super::loading), bulk verbs, bounds that change at run time, statistics, explanations of misses,
+//! entries](super::super::loading), methods for many keys, bounds that change at run time, statistics, explanations of misses,
 //! shadow caches and snapshots.
 //!
 //! [`Cache`]: crate::Cache

@@ -4,9 +4,9 @@
 //! use larder::Cache;
 //!
 //! // quick_cache: Cache::with_weighter(1_000, 1 << 20, weighter)
-//! let pages: Cache<String, String> = Cache::builder()
+//! let pages = Cache::<String, String>::builder()
 //!     .max_weight(1 << 20)
-//!     .weigher(|path: &String, page: &String| (path.len() + page.len()) as u32)
+//!     .weigher(|path, page| (path.len() + page.len()).try_into().unwrap_or(u32::MAX))
 //!     .initial_capacity(1_000)
 //!     .build()?;
 //!
