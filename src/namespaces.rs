@@ -57,9 +57,10 @@ pub struct NamespaceStats {
     /// Calls of [`Cache::get_in`](crate::Cache::get_in) for this namespace that found nothing; also `None`
     /// unless lookups are counted. Other lookups do not say which namespace a key that is absent belongs to.
     pub misses: Option<u64>,
-    /// Entries that came into it, without those that have replaced another one.
+    /// Entries that came into it, without those that have replaced another one. In background mode, a few that have
+    /// replaced an entry that was just being evicted count too.
     pub insertions: u64,
-    /// Entries that left because the bound was reached.
+    /// Entries that left because the bound or the maximum was reached.
     pub evictions: u64,
     /// The weight of these.
     pub evicted_weight: u64,

@@ -9,7 +9,7 @@ use std::fmt;
 #[non_exhaustive]
 #[repr(u8)]
 pub enum RemovalCause {
-    /// The cache evicted it, because a bound was reached.
+    /// The cache evicted it, because a bound or the maximum of its namespace was reached.
     Evicted,
     /// Its deadline had passed.
     Expired,
@@ -18,7 +18,8 @@ pub enum RemovalCause {
     Explicit,
     /// Another value took its place.
     Replaced,
-    /// The user invalidated one of its tags ([`invalidate_tag`](crate::Cache::invalidate_tag)).
+    /// The user invalidated one of its tags ([`invalidate_tag`](crate::Cache::invalidate_tag)) or its namespace
+    /// ([`invalidate_namespace`](crate::Cache::invalidate_namespace)).
     Invalidated,
 }
 

@@ -460,8 +460,8 @@ impl fmt::Display for Rejection {
             Self::Stale => f.write_str("the key was changed since the fill began"),
             Self::Present => f.write_str("the key is there already"),
             Self::NoSuchNamespace => f.write_str(
-                "no such namespace can be given; use one that the builder was given, in a cache whose \
-                 insertions name them",
+                "no such namespace can be given; name one of the builder's, and only in a cache whose namespaces \
+                 do not follow from the keys",
             ),
             Self::Absent => f.write_str("the key is not there"),
         }

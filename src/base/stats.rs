@@ -217,7 +217,8 @@ pub struct Stats {
     /// The weight of these entries.
     pub expired_weight: u64,
     /// Entries that left after one of their tags was
-    /// [invalidated](crate::Cache::invalidate_tag). They count once they leave the table, like expired
+    /// [invalidated](crate::Cache::invalidate_tag), or their
+    /// [namespace](crate::Cache::invalidate_namespace). They count once they leave the table, like expired
     /// ones. Also entries of fills and loads that became stale while they were stored.
     pub invalidations: u64,
     /// Insertions that were rejected, for any reason.

@@ -80,7 +80,8 @@ where
     ///
     /// Every call that may change the key makes the fill stale, whether the key was present or not:
     /// insertions, replacements, updates and removals of the key, [`clear`](Self::clear), [`retain`](Self::retain),
-    /// [`invalidate_if`](Self::invalidate_if) and [`invalidate_tag`](Self::invalidate_tag). Eviction, expiry,
+    /// [`invalidate_if`](Self::invalidate_if), [`invalidate_tag`](Self::invalidate_tag) and
+    /// [`invalidate_namespace`](Self::invalidate_namespace). Eviction, expiry,
     /// [`remove_if_expired`](Self::remove_if_expired), [`remove_expired`](Self::remove_expired) and other
     /// fills do not. A fill that completes after another has stored its value is rejected as
     /// [`Present`](Rejection::Present). If several complete at the same time, each may be `Added`, and one

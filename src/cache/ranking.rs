@@ -166,7 +166,8 @@ where
     }
 
     /// Makes the entry of `key` the next that its [partition](crate::Builder::partitions) evicts, after those
-    /// that were demoted before. False if the key is absent or its entry is unevictable.
+    /// that were demoted before. False if the key is absent, if its entry is unevictable, or if the
+    /// [minimum](crate::Namespaces::guarantee) of its namespace protects it.
     ///
     /// It serves entries that are probably not needed any more, such as the pages of a scan, but cost nothing
     /// as long as there is room.

@@ -52,7 +52,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// So the gain from a higher minimum is at most what the curve shows.
     ///
     /// The shadows begin with what the namespace holds now. A larger one takes a while to fill: call
-    /// [`reset_shadow_counts`](Self::reset_shadow_counts) then. [Invalidation](Self::invalidate_namespace) of the
+    /// [`reset_shadow_counts`](Self::reset_shadow_counts) then, which resets the counts of all shadow caches.
+    /// [Invalidation](Self::invalidate_namespace) of the
     /// namespace empties them. Otherwise they are as [`ShadowConfig`] describes, also in their accuracy: each
     /// follows a sample of the keys, or all of them if it holds few enough.
     ///

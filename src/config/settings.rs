@@ -7,8 +7,8 @@ use super::{Builder, Maintenance};
 use crate::expiry::LoadingConfig;
 use crate::policy::Policy;
 
-/// The settings of a cache that need no code: those of a [`Builder`] except for closures, hasher, clock and
-/// shadow caches.
+/// The settings of a cache that need no code: those of a [`Builder`] except for closures, hasher, clock,
+/// namespaces and shadow caches.
 ///
 /// With the feature `serde` they can be read from a file. A field that is left out has the builder's
 /// default; an unknown field is an error. A duration is a text of a whole number and a unit: `ns`, `us`,

@@ -54,13 +54,21 @@
 //! # Snapshots
 //! - A snapshot shows each entry as it was when it was written. A later invalidation, removal or
 //!   replacement does not reach the file, so the old entry comes back when the snapshot is loaded.
-//! - [Namespaces](crate::Builder::namespaces), their minimums and their maximums are fixed when the cache is built.
-//!   The [shadow caches](crate::ShadowConfig) of the whole cache know nothing of them; those of
-//!   [one namespace](crate::Cache::shadow_namespace) simulate it in a cache of its own, and see no lookup that found
-//!   nothing unless the key is stored after it. They are not among the metrics.
 //! - A snapshot keeps unevictable entries as ordinary ones, and says how many they are.
 //! - Of records of one shape only the first is read back while it is saved. If the `Deserialize` of a
 //!   type refuses some of what its `Serialize` writes, such values are found only when they are loaded.
+//!
+//! # Namespaces
+//! - [Namespaces](crate::Builder::namespaces), their minimums and their maximums are fixed when the cache is built.
+//!   The [shadow caches](crate::ShadowConfig) of the whole cache know nothing of them; those of
+//!   [one namespace](crate::Cache::shadow_namespace) simulate it in a cache of its own, and see no lookup that found
+//!   nothing unless the key is stored after it. Neither they nor the
+//!   [statistics of namespaces](crate::Cache::namespace_stats) are among the metrics.
+//! - A maximum counts the entries that are valid. Those that were
+//!   [invalidated](crate::Cache::invalidate_namespace) take room until they leave, and the policy does not prefer them
+//!   as victims. So a tenant that fills its namespace and invalidates it again and again takes room from others.
+//! - If the whole bound is guaranteed to thousands of namespaces, an insertion may look at all of them to find the
+//!   entry that has to leave, which takes up to milliseconds. Leave a part of the bound to all.
 //!
 //! # Values that hold their own cache
 //! A removed value is dropped by a later call or by the maintenance thread. With
@@ -71,7 +79,9 @@
 //! A fork copies a process with only the calling thread. The fork waits for the maintenance thread and for
 //! threads that only read, and the child starts a maintenance thread of its own when it needs one. But if another
 //! thread is inside a call that writes to a cache at that moment, the child may wait for ever for what that
-//! thread was about to report, or keep an entry that it neither counts nor evicts. A background load that another
+//! thread was about to report, or keep an entry that it neither counts nor evicts. If an executor is running a job of a
+//! listener or a load at that moment, the child waits when it drops the last handle of that cache, or writes while the
+//! listener's queue is full. A background load that another
 //! thread was running at that moment is lost in the child; loads that wait go on there. A fork from within a
 //! listener, or from the drop of a value, waits for other threads for at most a second.
 //!

@@ -35,7 +35,8 @@ pub enum Absence {
     RemovedByPredicate,
     /// The entry was removed with all others, by `clear`.
     Cleared,
-    /// One of the entry's tags was [invalidated](crate::Cache::invalidate_tag).
+    /// One of the entry's tags was [invalidated](crate::Cache::invalidate_tag), or
+    /// [its namespace](crate::Cache::invalidate_namespace).
     Invalidated,
     /// The last insertion was rejected. A value that is too heavy removes the old value too; an insertion
     /// with too many [tags](crate::Cache::insert_with_tags) leaves it, so then there was none.

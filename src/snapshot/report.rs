@@ -67,7 +67,7 @@ pub struct LoadSummary {
     pub no_room: u64,
     /// Entries that have expired since they were saved.
     pub expired: u64,
-    /// Entries that were too heavy for the cache.
+    /// Entries that the cache rejected: they were too heavy, or had more tags than an entry of this cache may have.
     pub rejected: u64,
     /// Entries that could not be inserted because the call came from within the cache's own atomic listener.
     pub within_listener: u64,
@@ -104,7 +104,7 @@ impl fmt::Display for LoadSummary {
         let reasons = [
             (self.no_room, "without room"),
             (self.expired, "expired"),
-            (self.rejected, "too heavy"),
+            (self.rejected, "rejected"),
             (self.within_listener, "within a listener"),
             (self.damaged, "damaged"),
             (self.missing, "missing"),

@@ -37,7 +37,7 @@
 //! # Gauges
 //! | gauge | says |
 //! |---|---|
-//! | [`len`](crate::Cache::len), [`weight`](crate::Cache::weight) | the entries and the weight that take room now, in constant time |
+//! | [`len`](crate::Cache::len), [`weight`](crate::Cache::weight) | the entries and the weight that take room now, in a time that does not depend on them |
 //! | [`census`](crate::Cache::census) | the same by a walk over all entries, divided into valid, expired and invalidated ones |
 //! | [`Stats::waiting_bytes`](crate::Stats::waiting_bytes) | the bytes of removed entries that are not freed yet |
 //! | [`Stats::reclamation_lag`](crate::Stats::reclamation_lag) | how long freeing has waited for a thread that holds a pin; the same for all caches of the process |
