@@ -566,9 +566,7 @@ impl Core {
         match inserted? {
             Some(Inserted::Rejected(
                 rejection @ (Rejection::TooManyTags { .. } | Rejection::ReservedTag),
-            )) => {
-                Err(PyValueError::new_err(rejection.to_string()))
-            }
+            )) => Err(PyValueError::new_err(rejection.to_string())),
             inserted => Ok(inserted.is_some_and(|inserted| inserted.is_stored())),
         }
     }
