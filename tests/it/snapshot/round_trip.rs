@@ -251,7 +251,7 @@ fn reports_count_omitted_entries_by_reason() {
     assert_eq!((loaded.expired, loaded.rejected), (1, 5), "{loaded}");
     let there = small.len() as u64;
     assert_eq!(loaded.left_out() + there, 52, "{loaded}");
-    assert!(loaded.is_whole() && loaded.to_string().contains("1 expired, 5 too heavy"), "{loaded}");
+    assert!(loaded.is_whole() && loaded.to_string().contains("1 expired, 5 rejected"), "{loaded}");
     // No key of the snapshot appears in it twice.
     let fresh: Cache<u32, u32> = builder().build().unwrap();
     for replaced in [0, 51] {
