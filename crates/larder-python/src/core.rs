@@ -338,8 +338,11 @@ impl Core {
         let ttl = arguments::lifetime(ttl, "ttl")?;
         let cache = &self.store.cache;
         let py = key.py();
-        let set = |query: &_| matches!(cache.try_expire_after(query, ttl), Ok(true)).then_some(());
-        if self.store.find(key, set)?.is_some() {
+        let is_set = self.store.find(key, |query| {
+            let is_set = cache.try_expire_after(query, ttl);
+            matches!(is_set, Ok(true)).then_some(())
+        })?;
+        if is_set.is_some() {
             return Ok(true);
         }
         // An entry without a deadline has no room for one, so it is stored anew, with its tags, as if it had been
