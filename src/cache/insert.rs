@@ -117,12 +117,12 @@ where
     /// As [`insert_with`](Self::insert_with), and returns what left for it: the value that was replaced and
     /// the entries that were evicted, all cloned.
     ///
-    /// With inline maintenance, these are the entries that were evicted because of this insertion. In
-    /// background mode, they are the entries that the call itself evicts in the partition of its key. To do
-    /// so it also applies what earlier insertions have left to maintenance, which other threads may be doing
-    /// at the same time. So each evicted entry is returned by at most one call. The call does not return
-    /// entries that expire, or that make room in other partitions: for a value heavier than a partition's
-    /// share, or because of [namespaces](crate::Builder::namespaces). A [listener](crate::Builder::listener) is notified of all removals.
+    /// With inline maintenance, these are the entries that were evicted because of this insertion. In background
+    /// mode, they are the entries that the call itself evicts in the partition of its key. To do so it also applies
+    /// what earlier insertions have left to maintenance, which other threads may be doing at the same time. So each
+    /// evicted entry is returned by at most one call. The call does not return entries that expire, or that make room
+    /// in other partitions: for a value heavier than a partition's share, or because of
+    /// [namespaces](crate::Builder::namespaces). A [listener](crate::Builder::listener) is notified of all removals.
     ///
     /// # Errors
     /// The [`Rejection`] says why the value was not stored.

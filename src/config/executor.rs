@@ -12,8 +12,9 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// The pool has at most 17 threads, which start when they are needed and end when they are idle. It drives
     /// synchronous and asynchronous loaders, and keeps one thread for the asynchronous ones. It takes at most 1,024
-    /// synchronous loads that wait for a thread, and at most 16,384 loads altogether; a refresh that finds no room is skipped, and tried again later. While
-    /// loaders in the pool wait for loads of other keys, as many more threads, up to 32, run what is in the queue.
+    /// synchronous loads that wait for a thread, and at most 16,384 loads altogether; a refresh that finds no room is
+    /// skipped, and tried again later. While loaders in the pool wait for loads of other keys, as many more threads,
+    /// up to 32, run what is in the queue.
     ///
     /// A future that only works within its runtime, because it uses the runtime's sockets or timers, must be
     /// run there: give tokio's `Handle` (with the feature `tokio`), or a closure that spawns the task. With that

@@ -117,13 +117,12 @@ impl<K> Namespaces<K> {
     /// A namespace that holds more loses entries of its own until it does not, even if the cache has room. They leave
     /// in the order of a clock, not of the policy: the oldest one in the partition of the new entry that was not used
     /// since it was last looked at. If that partition has no other entry of the namespace, it leaves another
-    /// partition. An entry that is heavier than
-    /// the maximum is evicted as soon as it is stored, and no other with it.
+    /// partition. An entry that is heavier than the maximum is evicted as soon as it is stored, and no other with it.
     ///
     /// What counts is what maintenance has seen, as with the bound of the cache, and what is valid: entries that were
-    /// [invalidated](crate::Cache::invalidate_namespace) take room until they leave, beyond the maximum. A maximum is a bound against noisy
-    /// neighbours: give each tenant the most that it may take of the others' room. [`NamespaceStats::maximum`]
-    /// shows it.
+    /// [invalidated](crate::Cache::invalidate_namespace) take room until they leave, beyond the maximum. A maximum is
+    /// a bound against noisy neighbours: give each tenant the most that it may take of the others' room.
+    /// [`NamespaceStats::maximum`] shows it.
     ///
     /// [`NamespaceStats::maximum`]: crate::NamespaceStats::maximum
     ///

@@ -72,14 +72,14 @@
 //! together, gets took 9 to 19 % less time where the entries do not all fit into a cache, and insertions
 //! up to 5 % less, measured when nothing else differed.
 //!
-//! **Flights.** A call that misses a key registers itself and then runs its loader; another that wants the key
-//! finds the registration and waits. The registry is the one of fills: a value that was fetched is stored only if
-//! the key was not changed since the fetch began, and the question of whether it was is answered under the lock
-//! under which changes announce themselves. So a value never becomes visible and then invalid; an entry is linked
-//! unseen, and confirmed if it may stay. The registry exists from the first miss on, holds only loads that are under
-//! way, and hits never look at it. No lock is held while a loader runs, so a leader is bound to nothing: if it
-//! panics or its future is dropped, its waiters register anew, and one of them loads with its own loader, which needs
-//! no thread to take over and no state to repair. The same steps serve threads and futures; they differ in how they wait. (The
+//! **Flights.** A call that misses a key registers itself and then runs its loader; another that wants the key finds
+//! the registration and waits. The registry is the one of fills: a value that was fetched is stored only if the key
+//! was not changed since the fetch began, and the question of whether it was is answered under the lock under which
+//! changes announce themselves. So a value never becomes visible and then invalid; an entry is linked unseen, and
+//! confirmed if it may stay. The registry exists from the first miss on, holds only loads that are under way, and
+//! hits never look at it. No lock is held while a loader runs, so a leader is bound to nothing: if it panics or its
+//! future is dropped, its waiters register anew, and one of them loads with its own loader, which needs no thread to
+//! take over and no state to repair. The same steps serve threads and futures; they differ in how they wait. (The
 //! idea that callers of one key share a call is as old as memcached's leases, Nishtala et al., NSDI 2013, and Go's
 //! singleflight.)
 //!
