@@ -130,20 +130,34 @@ where
     }
 
     async fn compare_and_write(&self, comparison: &Comparison<'_>) -> Result<bool, NearError> {
-        let comparing = &self.shared.comparing;
-        // Relaxed: a hint; whichever way is taken, the outcome is the same.
-        if comparing.has_no_scripts.load(Ordering::Relaxed) {
-            return self.watch_and_write(comparison).await;
-        }
-        let answer = self.shared.link.call(comparison.name, vec![comparison.script()]).await?;
-        match answer.replies.into_iter().next() {
+        match self.eval(comparison.name, comparison.script()).await? {
             Some(Reply::Integer(written)) => Ok(written == 1),
+            Some(_) => Err(NearError::Unexpected),
+            None => self.watch_and_write(comparison).await,
+        }
+    }
+
+    /// What the server answers to a script about the key called `name`. `None` if it refuses scripts: then the caller
+    /// compares by `WATCH`.
+    pub(super) async fn eval(
+        &self,
+        name: &[u8],
+        script: Command,
+    ) -> Result<Option<Reply>, NearError> {
+        let has_no_scripts = &self.shared.comparing.has_no_scripts;
+        // Relaxed: a hint; whichever way is taken, the outcome is the same.
+        if has_no_scripts.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let answer = self.shared.link.call(name, vec![script]).await?;
+        match answer.replies.into_iter().next() {
             Some(Reply::Refused(refusal)) if is_no_script(&refusal) => {
-                comparing.has_no_scripts.store(true, Ordering::Relaxed);
-                self.watch_and_write(comparison).await
+                has_no_scripts.store(true, Ordering::Relaxed);
+                Ok(None)
             }
             Some(Reply::Refused(refusal)) => Err(NearError::Refused(refusal)),
-            _ => Err(NearError::Unexpected),
+            Some(reply) => Ok(Some(reply)),
+            None => Err(NearError::Unexpected),
         }
     }
 
@@ -240,7 +254,7 @@ impl Comparison<'_> {
 /// Whether the server has refused the command `EVAL`, and not what the script did: a user who may run scripts, and
 /// not what they call, may do so later. Refusals for other reasons have codes of their own, such as `OOM command not
 /// allowed`.
-pub(super) fn is_no_script(refusal: &str) -> bool {
+fn is_no_script(refusal: &str) -> bool {
     let refusal = refusal.to_lowercase();
     let says = |what: &str| refusal.contains(what);
     // What a script has met with names the script.

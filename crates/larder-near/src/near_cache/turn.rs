@@ -22,14 +22,12 @@
 //! for it, because the shared one carries the commands of other tasks in between.
 
 use std::hash::Hash;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::NearCache;
-use super::compare::is_no_script;
 use super::write::{Writing, millis};
 use crate::error::NearError;
 use crate::key::NearKey;
@@ -130,15 +128,9 @@ where
         lease: Duration,
     ) -> Result<Turn, NearError> {
         let lease = lease.min(LONGEST_LEASE);
-        let comparing = &self.shared.comparing;
-        // Relaxed: a hint; whichever way is taken, the outcome is the same.
-        if comparing.has_no_scripts.load(Ordering::Relaxed) {
-            return self.take_by_watching(name, turn, lease).await;
-        }
-        let eval = Command::new("EVAL").arg(TAKE).arg("1").arg(turn);
-        let eval = eval.arg(millis(lease).to_string()).arg(millis(kept_for(lease)).to_string());
-        let answer = self.shared.link.call(name, vec![eval]).await?;
-        match answer.replies.into_iter().next() {
+        let script = Command::new("EVAL").arg(TAKE).arg("1").arg(turn);
+        let script = script.arg(millis(lease).to_string()).arg(millis(kept_for(lease)).to_string());
+        match self.eval(name, script).await? {
             Some(Reply::Array(parts)) => match &parts[..] {
                 [Reply::Integer(taken), Reply::Bytes(generation)] => {
                     let generation = String::from_utf8_lossy(generation).into_owned();
@@ -146,12 +138,8 @@ where
                 }
                 _ => Err(NearError::Unexpected),
             },
-            Some(Reply::Refused(refusal)) if is_no_script(&refusal) => {
-                comparing.has_no_scripts.store(true, Ordering::Relaxed);
-                self.take_by_watching(name, turn, lease).await
-            }
-            Some(Reply::Refused(refusal)) => Err(NearError::Refused(refusal)),
-            _ => Err(NearError::Unexpected),
+            Some(_) => Err(NearError::Unexpected),
+            None => self.take_by_watching(name, turn, lease).await,
         }
     }
 
@@ -207,19 +195,10 @@ where
         if !turn.is_own {
             return;
         }
-        let comparing = &self.shared.comparing;
-        // Relaxed: as in `take_turn`.
-        if !comparing.has_no_scripts.load(Ordering::Relaxed) {
-            let eval = Command::new("EVAL").arg(GIVE_BACK).arg("1").arg(&turn.name[..]);
-            let given = self.shared.link.call(name, vec![eval.arg(turn.mark())]).await;
-            match given.map(|answer| answer.replies.into_iter().next()) {
-                Ok(Some(Reply::Refused(refusal))) if is_no_script(&refusal) => {
-                    comparing.has_no_scripts.store(true, Ordering::Relaxed);
-                }
-                _ => return,
-            }
+        let script = Command::new("EVAL").arg(GIVE_BACK).arg("1").arg(&turn.name[..]);
+        if let Ok(None) = self.eval(name, script.arg(turn.mark())).await {
+            let _ = self.end_by_watching(name, turn, Vec::new()).await;
         }
-        let _ = self.end_by_watching(name, turn, Vec::new()).await;
     }
 
     /// Stores what a loader has found, unless another lease of the key was given, or the key was changed, since `turn`
@@ -236,12 +215,7 @@ where
             let answer = self.shared.link.call(name, set).await?;
             return Ok(matches!(answer.replies.first(), Some(Reply::Status(_))));
         }
-        let comparing = &self.shared.comparing;
-        // Relaxed: as in `take_turn`.
-        if comparing.has_no_scripts.load(Ordering::Relaxed) {
-            return self.store_by_watching(name, writing, turn).await;
-        }
-        let eval = Command::new("EVAL")
+        let script = Command::new("EVAL")
             .arg(STORE)
             .arg("2")
             .arg(&turn.name[..])
@@ -250,15 +224,10 @@ where
             .arg(&writing.bytes[..])
             .arg(writing.millis().unwrap_or_default())
             .arg(if writing.is_conditional { "NX" } else { "" });
-        let answer = self.shared.link.call(name, vec![eval]).await?;
-        match answer.replies.into_iter().next() {
+        match self.eval(name, script).await? {
             Some(Reply::Integer(stored)) => Ok(stored == 1),
-            Some(Reply::Refused(refusal)) if is_no_script(&refusal) => {
-                comparing.has_no_scripts.store(true, Ordering::Relaxed);
-                self.store_by_watching(name, writing, turn).await
-            }
-            Some(Reply::Refused(refusal)) => Err(NearError::Refused(refusal)),
-            _ => Err(NearError::Unexpected),
+            Some(_) => Err(NearError::Unexpected),
+            None => self.store_by_watching(name, writing, turn).await,
         }
     }
 

@@ -116,7 +116,7 @@ async fn a_tag_invalidates_its_values_in_all_slots_also_while_they_move() {
         for near in [&pair.here, &pair.there] {
             until("the moves are known", async || near.stats().slots_moved > 0).await;
         }
-        // The tag is at its new place already, and the cluster does not say so yet.
+        // The new master has the tag already, but the cluster does not announce the slot's move yet.
         let from = moving[0].1;
         let to = (from + 1) % cluster.masters;
         pair.write(20).await;
