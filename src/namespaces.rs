@@ -219,7 +219,13 @@ impl Quotas {
         let mut excesses = sync::lock(&self.excesses);
         let ticket = excesses.next_ticket;
         excesses.next_ticket += 1;
-        excesses.noted.push(Excess { namespace, newest, ticket });
+        let excess = Excess { namespace, newest, ticket };
+        // One for each namespace, however long nothing can leave. The new ticket keeps a thread that seeks the old one
+        // from settling this.
+        match excesses.noted.iter_mut().find(|noted| noted.namespace == namespace) {
+            Some(noted) => *noted = excess,
+            None => excesses.noted.push(excess),
+        }
         self.has_excesses.store(true, Ordering::Relaxed);
     }
 
@@ -407,5 +413,23 @@ mod tests {
         quotas.set_bound(5);
         quotas.ratchet();
         assert!(!quotas.is_above_enforced(Some(1)), "a higher bound holds at once");
+    }
+
+    #[test]
+    fn excesses_are_noted_once_for_each_namespace_and_settled_by_who_sought_them_last() {
+        let names = vec![("".into(), Share::at_least(0)), ("a".into(), Share::at_least(2))];
+        let quotas = Quotas::new(QuotaUnit::Entries, 10, names, 0);
+        quotas.note_excess(1, None);
+        let sought = quotas.noted_excess().unwrap();
+        (0..1_000).for_each(|_| quotas.note_excess(1, None));
+        quotas.note_excess(0, None);
+        assert_eq!(sync::lock(&quotas.excesses).noted.len(), 2);
+        quotas.settle_excess(sought);
+        let left = || quotas.noted_excess().map(|excess| excess.namespace);
+        assert_eq!(left(), Some(0));
+        quotas.settle_excess(quotas.noted_excess().unwrap());
+        assert_eq!(left(), Some(1), "it was noted again while it was sought");
+        quotas.settle_excess(quotas.noted_excess().unwrap());
+        assert_eq!(left(), None);
     }
 }

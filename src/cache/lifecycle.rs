@@ -197,7 +197,7 @@ where
         let bounds = sync::lock_for_fork(&self.settings.bounds);
         let fills = self.engine.fills.hold_for_fork();
         let engine = self.engine.hold_for_fork();
-        // The last: the drop of a tag takes one of them, under whatever lock.
+        // Last, because the drop of a tag takes one of them, and may come under any of the others.
         let tags = self.settings.tags.hold_for_fork();
         Box::new(HeldLocks { fills, _others: (tags, engine, bounds) })
     }

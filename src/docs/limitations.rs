@@ -9,6 +9,7 @@
 //!   are called back, and their entries are evicted, however often they are used.
 //! - In background mode a partition may exceed its share by an eighth of it, at least one entry and at
 //!   most 2,048, and by one entry for each thread within an insertion, until maintenance has run.
+//! - Entries whose tag was invalidated take room until they are replaced, evicted or swept out.
 //! - A cache has at most 2^32 buckets, and a partition at most 2^32 entries.
 //!
 //! # Cost
