@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 
 use std::borrow::Borrow;
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A type by which keys of type `K` can be looked up.
 ///
@@ -52,17 +55,18 @@ where
 /// A type by which keys of type `K` can be looked up, and from which the key can be made if it is missing; for
 /// the calls that load.
 ///
-/// Every borrowed form of which [`ToOwned`] makes the key is such a type: `str` for `String`, `[u8]` for `Vec<u8>`,
-/// and the key itself if it can be cloned. `str` for `Arc<str>` is not, because its owned form is a `String`.
-/// Implement the trait, beside [`Equivalent`], for a type of your own if a key has no such form. A hit makes no
-/// key.
+/// The key itself is such a type if it can be cloned, and so is the contents of a key that owns a string, a slice or
+/// a path: `str` for `String`, `Arc<str>` and `Box<str>`, `[T]` for `Vec<T>`, `Arc<[T]>` and `Box<[T]>`. Implement
+/// the trait, beside [`Equivalent`], for a type of your own that stands for a key. A hit makes no key.
 ///
 /// # Examples
 /// ```
+/// use std::sync::Arc;
+///
 /// use larder::{Cache, Equivalent, ToKey};
 ///
 /// /// Looks `(String, String)` up.
-/// #[derive(Hash)]
+/// #[derive(Clone, Copy, Hash)]
 /// struct Path<'p>(&'p str, &'p str);
 ///
 /// impl Equivalent<(String, String)> for Path<'_> {
@@ -80,18 +84,43 @@ where
 /// let cache: Cache<(String, String), usize> = Cache::new(100);
 /// assert_eq!(cache.get_or_insert_with(&Path("host", "page"), || 1), 1);
 /// assert_eq!(cache.get_or_insert_with(&Path("host", "page"), || unreachable!("a hit")), 1);
+///
+/// let shared: Cache<Arc<str>, usize> = Cache::new(100);
+/// assert_eq!(shared.get_or_insert_with("page", || 2), 2);
 /// ```
 pub trait ToKey<K>: Equivalent<K> {
     /// The key that `self` is equivalent to.
     fn to_key(&self) -> K;
 }
 
-impl<Q, K> ToKey<K> for Q
-where
-    Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
-{
+impl<K: Clone + Eq> ToKey<K> for K {
     #[inline]
     fn to_key(&self) -> K {
-        self.to_owned()
+        self.clone()
     }
+}
+
+/// `$contents` stands for each of the types that own such contents: `$owned`, [`Arc`] and [`Box`].
+macro_rules! contents_stand_for_keys {
+    ($($contents:ty $(, of $item:ident)? => $owned:ty;)*) => {$(
+        contents_stand_for_keys!(@ ($(<$item: Clone + Eq>)?) $contents => $owned);
+        contents_stand_for_keys!(@ ($(<$item: Clone + Eq>)?) $contents => Arc<$contents>);
+        contents_stand_for_keys!(@ ($(<$item: Clone + Eq>)?) $contents => Box<$contents>);
+    )*};
+    (@ ($($generics:tt)*) $contents:ty => $key:ty) => {
+        impl $($generics)* ToKey<$key> for $contents {
+            #[inline]
+            fn to_key(&self) -> $key {
+                self.into()
+            }
+        }
+    };
+}
+
+contents_stand_for_keys! {
+    str => String;
+    [T], of T => Vec<T>;
+    CStr => CString;
+    OsStr => OsString;
+    Path => PathBuf;
 }

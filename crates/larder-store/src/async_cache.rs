@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::{Cache, Equivalent, LoadOptions, RandomState};
+use larder::{Cache, LoadOptions, RandomState, ToKey};
 
 use crate::ack::Ack;
 use crate::async_writer::{AsyncShared, WriterLife, contained, run};
@@ -156,7 +156,7 @@ where
     /// As there.
     pub async fn get<Q>(&self, key: &Q) -> Result<Option<V>, TierError<T::Error>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + Sync + ?Sized,
+        Q: Hash + ToKey<K> + Sync + ?Sized,
     {
         self.get_with(key, LoadOptions::new()).await
     }
@@ -175,7 +175,7 @@ where
         options: LoadOptions<'_>,
     ) -> Result<Option<V>, TierError<T::Error>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + Sync + ?Sized,
+        Q: Hash + ToKey<K> + Sync + ?Sized,
     {
         let AsyncShared { tier, store } = &*self.handles.shared;
         let loaded = tier.cache.get_or_load_async(key, options, |load| async move {

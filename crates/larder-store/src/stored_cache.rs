@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use larder::{Cache, Equivalent, LoadOptions, RandomState};
+use larder::{Cache, LoadOptions, RandomState, ToKey};
 
 use crate::bulk_read::BulkRead;
 use crate::error::{DeadLetter, FlushError, TierBuildError, TierError};
@@ -181,7 +181,7 @@ where
     /// If the store panics. A call that waited asks the store itself.
     pub fn get<Q>(&self, key: &Q) -> Result<Option<V>, TierError<T::Error>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         self.get_with(key, LoadOptions::new())
     }
@@ -200,7 +200,7 @@ where
         options: LoadOptions<'_>,
     ) -> Result<Option<V>, TierError<T::Error>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         let Shared { tier, store } = &*self.handles.shared;
         let loaded = tier.cache.get_or_load(key, options, |load| {
