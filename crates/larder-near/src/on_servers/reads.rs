@@ -154,7 +154,7 @@ async fn bytes_that_are_no_value_are_absent_until_they_are_loaded() {
         near.clear_memory();
         assert_eq!(near.get(&1).await.unwrap().as_deref(), Some("loaded"));
         let () = run(&mut server.client().await, &["DEL", "n:2"]).await;
-        let () = run(&mut server.client().await, &["RPUSH", "n:2", "a list"]).await;
+        let () = run(&mut server.client().await, &["HSET", "n:2", "field", "a hash"]).await;
         assert!(matches!(near.get(&2).await, Err(NearError::Refused(_))));
     })
     .await;
