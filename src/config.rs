@@ -244,7 +244,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// # Examples
     /// ```
     /// let cache = larder::Cache::builder().capacity(100).load_time_histogram().build()?;
-    /// cache.get_or_insert_with("key", || 1);
+    /// cache.get_or_insert_with(&1, || "one");
     /// assert_eq!(cache.load_times().map(|times| times.count()), Some(1));
     /// # Ok::<(), larder::BuildError>(())
     /// ```

@@ -283,8 +283,7 @@ impl<K, V> Engine<K, V> {
             .zip(evictors)
             .map(|(index, evictor)| Partition::new(index, evictor, partition_config, channel()))
             .collect();
-        let takes_direct_runs =
-            quotas.is_none() && !histograms.ages && atomic.is_none() && shadow.is_none();
+        let takes_direct_runs = quotas.is_none() && atomic.is_none();
         let is_plain = takes_direct_runs && listening.is_none();
         Self {
             table: Table::new(capacity),
@@ -354,6 +353,7 @@ impl<K, V> Engine<K, V> {
         self.is_plain
             && !self.has_weigher
             && self.history.is_none()
+            && self.shadow.is_none()
             && !self.timing.applies_to_all()
     }
 

@@ -255,7 +255,7 @@ impl<K, V> Engine<K, V> {
             let is_out = self.table.remove_entry(entry, guard);
             if is_out {
                 change.commit_removal(entry, cause);
-                partition.count_notified(cause, entry, &self.timing);
+                partition.count_notified(cause, entry, self);
                 self.count_loss(cause, entry);
             }
             Attempt::Done(is_out)

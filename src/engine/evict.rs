@@ -51,7 +51,9 @@ mod victims;
 pub(crate) use accesses::AccessBatch;
 pub(crate) use loans::Loans;
 use node_map::NodeMap;
-pub(crate) use plain_run::{Attended, Attending, Leaving, Left, NotifyAt, PlainRun, Weights};
+pub(crate) use plain_run::{
+    Attended, Attending, EvictionAges, Leaving, Left, NotifyAt, PlainRun, Weights,
+};
 use quotas::PartitionQuotas;
 pub(crate) use ranking::Rank;
 #[cfg(feature = "snapshot")]

@@ -31,10 +31,9 @@ use crate::buffer::read_buffer::ReadBuffer;
 use crate::buffer::write_buffer::{Event, SHARE, WriteBuffer};
 use crate::engine::Engine;
 use crate::engine::counts::{Counts, add};
-use crate::engine::evict::{Attended, Attending, Evictor, Left, PlainRun};
-use crate::engine::run::{Done, Run, RunListener, note_age};
+use crate::engine::evict::{Attended, Attending, EvictionAges, Evictor, Left, PlainRun};
+use crate::engine::run::{Done, Run, RunListener};
 use crate::entry::{Deadline, EntryPtr};
-use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Notification, PendingRemoval};
 use crate::policy::Sample;
 use crate::policy::key_arrays::SharedKeyArrays;
@@ -335,7 +334,7 @@ impl<K, V> Partition<K, V> {
         let mut done = Done::default();
         let mut applied = 0;
         if is_plain {
-            (applied, done) = match Self::attended(core, engine) {
+            (applied, done) = match self.attended(core, engine) {
                 None => Self::apply_plain(core, engine, events, guard, ()),
                 Some(attended) => Self::apply_plain(core, engine, events, guard, attended),
             };
@@ -348,10 +347,17 @@ impl<K, V> Partition<K, V> {
 
     /// What a plain run has to attend to, if anything.
     #[inline(always)]
-    fn attended<'e>(core: &Core<K, V>, engine: &'e Engine<K, V>) -> Option<Attended<'e>> {
-        let history = engine.history.as_deref();
-        let is_any = core.evictor.is_weighed() || history.is_some();
-        is_any.then(|| Attended { history, ..Attended::default() })
+    fn attended<'e>(&'e self, core: &Core<K, V>, engine: &'e Engine<K, V>) -> Option<Attended<'e>> {
+        let (history, ages) = (engine.history.as_deref(), self.eviction_ages(engine));
+        let is_any = core.evictor.is_weighed() || history.is_some() || ages.is_some();
+        is_any.then(|| Attended { history, ages, ..Attended::default() })
+    }
+
+    /// Where the ages of the entries that are evicted are counted, if they were asked for.
+    #[inline(always)]
+    fn eviction_ages<'e>(&'e self, engine: &'e Engine<K, V>) -> Option<EvictionAges<'e>> {
+        let timing = &engine.timing;
+        self.ages.as_deref().map(|histogram| EvictionAges { histogram, timing })
     }
 
     /// Applies events by a plain run. Returns how many, and what it has done.
@@ -400,7 +406,7 @@ impl<K, V> Partition<K, V> {
                 delivered: &mut core.delivered,
                 linked: len_before,
             }),
-            ages: self.ages.as_deref(),
+            ages: self.eviction_ages(engine),
             timing: &engine.timing,
             due_ns,
             grace: engine.timing.grace,
@@ -548,10 +554,15 @@ impl<K, V> Partition<K, V> {
 
     /// Counts an entry that was taken out after the atomic listener was notified of it.
     #[cold]
-    pub(super) fn count_notified(&self, cause: RemovalCause, entry: EntryPtr, timing: &Timing) {
+    pub(super) fn count_notified(
+        &self,
+        cause: RemovalCause,
+        entry: EntryPtr,
+        engine: &Engine<K, V>,
+    ) {
         self.counts.notified.add(cause, entry.meta().weight());
-        if let Some(ages) = self.ages.as_deref().filter(|_| cause == RemovalCause::Evicted) {
-            note_age(ages, timing, entry);
+        if let Some(ages) = self.eviction_ages(engine).filter(|_| cause == RemovalCause::Evicted) {
+            ages.note(entry);
         }
     }
 

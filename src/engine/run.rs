@@ -4,10 +4,9 @@
 
 use crate::base::cause::RemovalCause;
 use crate::base::hash::KeyHash;
-use crate::base::histogram::TimeHistogram;
 use crate::base::node_id::NodeId;
 use crate::buffer::write_buffer::{Event, Popped, SHARE, WriteBuffer};
-use crate::engine::evict::{Evictor, Left, NotifyAt, Weights};
+use crate::engine::evict::{EvictionAges, Evictor, Left, NotifyAt, Weights};
 use crate::engine::history::{Absence, RemovalHistory};
 use crate::entry::{EntryMeta, EntryPtr, Grace};
 use crate::expiry::Timing;
@@ -48,7 +47,7 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) victims: Option<&'a mut Vec<EntryPtr>>,
     pub(super) listener: Option<RunListener<'a, K, V>>,
     /// Where the ages of evicted entries are counted, if that was asked for.
-    pub(super) ages: Option<&'a TimeHistogram>,
+    pub(super) ages: Option<EvictionAges<'a>>,
     pub(super) timing: &'a Timing,
     /// The time, as long as timers may be due.
     pub(super) due_ns: Option<u64>,
@@ -439,7 +438,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
                 self.done.evicted.add(u64::from(victim.meta().weight()));
                 self.evictor.count_loss(victim);
                 if let Some(ages) = self.ages {
-                    note_age(ages, self.timing, victim);
+                    ages.note(victim);
                 }
                 if let Some(victims) = &mut self.victims {
                     victims.push(victim);
@@ -447,14 +446,6 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             }
         }
         true
-    }
-}
-
-/// Counts the age of an entry that is evicted.
-#[inline(never)]
-pub(super) fn note_age(ages: &TimeHistogram, timing: &Timing, victim: EntryPtr) {
-    if let Some(age) = timing.coarse_age(victim) {
-        ages.record(age);
     }
 }
 

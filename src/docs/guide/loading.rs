@@ -36,7 +36,8 @@
 //! use std::sync::{Barrier, atomic::{AtomicU32, Ordering}};
 //! use larder::Cache;
 //!
-//! let (cache, runs, start) = (Cache::new(1_000), AtomicU32::new(0), Barrier::new(8));
+//! let cache: Cache<String, u32> = Cache::new(1_000);
+//! let (runs, start) = (AtomicU32::new(0), Barrier::new(8));
 //! std::thread::scope(|scope| {
 //!     for _ in 0..8 {
 //!         scope.spawn(|| {

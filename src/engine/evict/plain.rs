@@ -1,4 +1,4 @@
-//! The events of most caches: no tags, shadow caches, namespaces or histograms, and no atomic listener.
+//! The events of most caches: no tags, no namespaces, and no atomic listener.
 //!
 //! It implements the table at the head of `engine`, as `run` does, for entries that have nothing but their
 //! place in the order of eviction, their weight and perhaps a deadline, and while no timer is due. It knows the

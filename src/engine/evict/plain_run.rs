@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use crate::base::cause::RemovalCause;
+use crate::base::histogram::TimeHistogram;
 use crate::buffer::write_buffer::WriteBuffer;
 use crate::engine::history::{Absence, RemovalHistory};
 use crate::entry::{EntryMeta, EntryPtr};
+use crate::expiry::Timing;
 use crate::reclaim::{Guard, RetiredList};
 use crate::table::UntypedTable;
 
@@ -32,6 +34,8 @@ pub(crate) struct Attended<'r> {
     pub(crate) leaving: Option<Leaving<'r>>,
     /// If absences are explained.
     pub(crate) history: Option<&'r RemovalHistory>,
+    /// If the ages of evicted entries are counted.
+    pub(crate) ages: Option<EvictionAges<'r>>,
 }
 
 /// What a run has evicted and retired weighed so much.
@@ -39,6 +43,23 @@ pub(crate) struct Attended<'r> {
 pub(crate) struct Weights {
     pub(crate) evicted: u64,
     pub(crate) retired: u64,
+}
+
+/// Where the ages of evicted entries are counted.
+#[derive(Clone, Copy)]
+pub(crate) struct EvictionAges<'r> {
+    pub(crate) histogram: &'r TimeHistogram,
+    pub(crate) timing: &'r Timing,
+}
+
+impl EvictionAges<'_> {
+    /// Counts the age of an entry that is evicted.
+    #[inline(never)]
+    pub(crate) fn note(self, victim: EntryPtr) {
+        if let Some(age) = self.timing.coarse_age(victim) {
+            self.histogram.record(age);
+        }
+    }
 }
 
 /// What the listener is notified of.
@@ -75,6 +96,7 @@ pub(crate) trait Attending {
     /// The position of the buffer of events, if there is a listener.
     fn position(&self) -> Option<u32>;
     fn history(&self) -> Option<&RemovalHistory>;
+    fn ages(&self) -> Option<EvictionAges<'_>>;
 }
 
 impl Attending for () {
@@ -97,6 +119,11 @@ impl Attending for () {
 
     #[inline(always)]
     fn history(&self) -> Option<&RemovalHistory> {
+        None
+    }
+
+    #[inline(always)]
+    fn ages(&self) -> Option<EvictionAges<'_>> {
         None
     }
 }
@@ -122,6 +149,11 @@ impl Attending for Attended<'_> {
     #[inline(always)]
     fn history(&self) -> Option<&RemovalHistory> {
         self.history
+    }
+
+    #[inline(always)]
+    fn ages(&self) -> Option<EvictionAges<'_>> {
+        self.ages
     }
 }
 
@@ -208,6 +240,9 @@ impl<'r, M: Attending> PlainRun<'r, M> {
         }
         if let Some(history) = self.more.history() {
             history.removed(victim.hash(), RemovalCause::Evicted, Absence::Removed);
+        }
+        if let Some(ages) = self.more.ages() {
+            ages.note(victim);
         }
         let when = position.map_or(NotifyAt::Now, NotifyAt::Position);
         self.note_gone_at(victim, meta, None, when);

@@ -88,7 +88,7 @@ impl<K, V> Partition<K, V> {
             *rest = Some(AfterDirect::More(self.run_with_others(core, engine, event, guard)));
             return false;
         }
-        match Self::attended(core, engine) {
+        match self.attended(core, engine) {
             None => self.run_one(core, engine, event, guard, (), rest),
             Some(attended) => self.run_attending(core, engine, event, guard, attended, rest),
         }
@@ -280,6 +280,7 @@ impl<K, V> Partition<K, V> {
         let mut listener = RunListener { channel, deferred, delivered, linked };
         let mut counted = Amount::default();
         let mut weights = Weights::default();
+        let ages = self.eviction_ages(engine);
         listener.take_back_done(&mut Retiring { retired, counted: &mut counted });
         let mut outcome = Ok(());
         for _ in 0..=HELPED {
@@ -291,7 +292,7 @@ impl<K, V> Partition<K, V> {
                 None => break,
             };
             let (leaving, history) = (Some(Leaving { writes, left }), engine.history.as_deref());
-            let more = Attended { weights, leaving, history };
+            let more = Attended { weights, leaving, history, ages };
             let mut run = PlainRun::new(table, retired.list(), guard, more);
             let applied = evictor.apply_one(&event, &mut run);
             weights = run.more.weights;

@@ -1,8 +1,12 @@
 //! Where writers apply their own events one by one, the cache is what it is where whole runs apply them.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use larder::{Builder, Cache, Explanation, Listener, Maintenance, Policy, RemovalCause};
+use larder::test::FakeClock;
+use larder::{
+    Builder, Cache, Explanation, Listener, Maintenance, Policy, RemovalCause, ShadowConfig,
+};
 
 use crate::support::hashers::Identity;
 use crate::support::rng::Rng;
@@ -13,12 +17,18 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 type Removals = Arc<Mutex<Vec<(u64, u64, RemovalCause)>>>;
 
 /// What settings the two caches have in common.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Traits {
     has_weights: bool,
     is_explained: bool,
     has_listener: bool,
+    counts_ages: bool,
+    has_shadows: bool,
 }
+
+/// A key that no step uses. Its value weighs nothing.
+const OTHER_KEY: u64 = 1 << 63;
+const WEIGHTLESS: u64 = 3;
 
 fn weight_of(value: u64) -> u32 {
     // Some weigh nothing, and some more than a cache may hold.
@@ -29,11 +39,12 @@ fn build(
     policy: Policy,
     traits: Traits,
     bound: u64,
-    is_whole: bool,
+    clock: &FakeClock,
 ) -> (Cache<u64, u64, Identity>, Removals) {
     let removals = Removals::default();
     let mut builder: Builder<u64, u64, Identity> =
         Cache::builder().hasher(Identity).policy(policy).maintenance(Maintenance::Inline);
+    builder = builder.clock(clock.clone());
     builder = match traits.has_weights {
         true => builder.max_weight(bound).weigher(|_, value| weight_of(*value)),
         false => builder.capacity(bound as usize / 4),
@@ -47,9 +58,11 @@ fn build(
             seen.lock().unwrap().push((*removal.key, *removal.value, removal.cause));
         }));
     }
-    if is_whole {
-        // Direct runs do not measure ages.
+    if traits.counts_ages {
         builder = builder.eviction_age_histogram();
+    }
+    if traits.has_shadows {
+        builder = builder.shadow(ShadowConfig::new().multiples([0.5, 2.0]));
     }
     (builder.build().unwrap(), removals)
 }
@@ -64,17 +77,23 @@ fn step(cache: &Cache<u64, u64, Identity>, choice: u64, key: u64, value: u64) {
 }
 
 fn agree(policy: &Policy, traits: Traits, bound: u64, seed: u64) {
-    let (direct, direct_removals) = build(policy.clone(), traits, bound, false);
-    let (whole, whole_removals) = build(policy.clone(), traits, bound, true);
+    let clock = FakeClock::new();
+    let (direct, direct_removals) = build(policy.clone(), traits, bound, &clock);
+    let (whole, whole_removals) = build(policy.clone(), traits, bound, &clock);
+    // As long as an entry is there that must not be evicted, all runs are whole.
+    let other = whole.insert_unevictable(OTHER_KEY, WEIGHTLESS);
+    assert!(other.is_stored());
+    let others_weight = u64::from(!traits.has_weights);
     let mut rng = Rng::new(seed);
-    for count in 0..3_000 {
+    for count in 0..1_000 {
+        clock.advance(Duration::from_millis(rng.below(2_000)));
         let (choice, value) = (rng.below(10), rng.below(64));
         let key = rng.below(bound / 2).wrapping_mul(SPREAD);
         step(&direct, choice, key, value);
         step(&whole, choice, key, value);
         let at = || format!("{policy:?}, {traits:?}, bound {bound}, step {count}");
-        assert_eq!(direct.len(), whole.len(), "{}", at());
-        assert_eq!(direct.weight(), whole.weight(), "{}", at());
+        assert_eq!(direct.len() + 1, whole.len(), "{}", at());
+        assert_eq!(direct.weight() + others_weight, whole.weight(), "{}", at());
         if traits.has_weights {
             assert!(direct.weight() <= bound, "{}", at());
         }
@@ -85,7 +104,7 @@ fn agree(policy: &Policy, traits: Traits, bound: u64, seed: u64) {
         }
     }
     let entries = |cache: &Cache<u64, u64, Identity>| {
-        let mut all: Vec<_> = cache.iter().collect();
+        let mut all: Vec<_> = cache.iter().filter(|(key, _)| *key != OTHER_KEY).collect();
         all.sort_unstable();
         all
     };
@@ -95,7 +114,14 @@ fn agree(policy: &Policy, traits: Traits, bound: u64, seed: u64) {
     assert_eq!(left.evictions, right.evictions);
     assert_eq!(left.evicted_weight, right.evicted_weight);
     assert_eq!(left.removals, right.removals);
-    assert!(left.evictions > 100, "{left:?}");
+    assert!(left.evictions > 50, "{left:?}");
+    assert_eq!(direct.shadow_report(), whole.shadow_report());
+    let (ages, whole_ages) = (direct.eviction_ages(), whole.eviction_ages());
+    assert_eq!(
+        ages.as_ref().map(|ages| ages.count()),
+        traits.counts_ages.then_some(left.evictions)
+    );
+    assert_eq!(ages, whole_ages);
     direct.validate();
     whole.validate();
 }
@@ -111,10 +137,12 @@ fn with_every_policy_and_setting_they_agree_with_whole_runs() {
         Policy::s3_fifo(),
         Policy::cost_aware(),
     ];
-    let settings = (0..8).map(|bits| Traits {
+    let settings = (0..16).map(|bits| Traits {
         has_weights: bits & 1 != 0,
         is_explained: bits & 2 != 0,
         has_listener: bits & 4 != 0,
+        counts_ages: bits & 8 != 0,
+        has_shadows: (bits + (bits >> 3)) & 1 != 0,
     });
     for traits in settings {
         for policy in &policies {
@@ -127,8 +155,8 @@ fn with_every_policy_and_setting_they_agree_with_whole_runs() {
 #[test]
 fn a_bound_of_weight_holds_after_it_was_lowered_and_raised_while_writers_write() {
     for policy in [Policy::lru(), Policy::default()] {
-        let traits = Traits { has_weights: true, is_explained: false, has_listener: false };
-        let (cache, _) = build(policy, traits, 800, false);
+        let traits = Traits { has_weights: true, ..Traits::default() };
+        let (cache, _) = build(policy, traits, 800, &FakeClock::new());
         let mut rng = Rng::new(8);
         for bound in [800, 200, 90, 500, 100] {
             cache.set_max_weight(bound);
