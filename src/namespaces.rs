@@ -15,21 +15,22 @@
 //! # What always holds
 //! While no thread is between two steps, `total` is the sum of all accounts, those of ended generations
 //! included. The sum of the minimums is at most the bound. So if `total` is above the bound, then some
-//! namespace is above its minimum, or there are entries of ended generations: there is something to evict.
+//! namespace is above its minimum, or there are entries of ended generations: there is something to evict. Which
+//! namespaces are above their minimums is noted, so that they are found among thousands of others.
 //!
 //! # Orderings
 //! All counts are relaxed: none publishes other memory. The lock of a namespace orders its generations, as
 //! the lock of a shard does in `tags`.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
 use crate::base::hash::KeyHash;
 use crate::base::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
-use crate::tags::{Account, QuotaUnit, Share, Tag};
+use crate::tags::{Account, Crossing, QuotaUnit, Share, Tag};
 
 /// The most threads that count hits apart from each other.
 const MAX_STRIPES: usize = 8;
@@ -106,6 +107,10 @@ pub(crate) struct Quotas {
     /// The partition in which the last search for room elsewhere began.
     hand: AtomicUsize,
     minimums: u64,
+    /// How many accounts there are: one for each namespace, and those of ended generations with entries.
+    accounts: Arc<AtomicUsize>,
+    /// The namespaces that have more than their minimums.
+    above_minimums: Mutex<HashSet<u32, ahash::RandomState>>,
     /// Whether some namespace has a maximum.
     has_maximums: bool,
     /// Namespaces above their maximums, whose excess is not in the partition that has noticed it.
@@ -136,8 +141,9 @@ impl Quotas {
         let stripes = counted_by.next_power_of_two().min(MAX_STRIPES);
         let stripes = if counted_by == 0 { 0 } else { stripes };
         let lookups = (0..stripes).map(|_| CachePadded::new(counts())).collect();
+        let accounts = Arc::default();
         let make = |(at, (name, share)): (u32, (Arc<str>, Share))| {
-            let current = Tag::of_namespace(&name, Account::new(at, unit, share));
+            let current = Tag::of_namespace(&name, Account::new(at, unit, share, &accounts));
             CachePadded::new(Namespace {
                 name,
                 share,
@@ -147,6 +153,7 @@ impl Quotas {
                 evicted_weight: AtomicU64::new(0),
             })
         };
+        let namespaces = (0..).zip(namespaces).map(make).collect();
         Self {
             unit,
             bound: AtomicU64::new(bound),
@@ -154,12 +161,14 @@ impl Quotas {
             total: CachePadded::new(AtomicU64::new(0)),
             hand: AtomicUsize::new(0),
             minimums,
+            accounts,
+            above_minimums: Mutex::new(HashSet::default()),
             has_maximums,
             excesses: Mutex::new(Excesses::default()),
             has_excesses: AtomicBool::new(false),
             lookups,
             numbers,
-            namespaces: (0..).zip(namespaces).map(make).collect(),
+            namespaces,
         }
     }
 
@@ -186,7 +195,8 @@ impl Quotas {
     /// Ends the current generation of a namespace, and begins the next.
     pub(crate) fn invalidate(&self, number: u32) {
         let Namespace { name, share, current, .. } = &*self.namespaces[number as usize];
-        let next = Tag::of_namespace(name, Account::new(number, self.unit, *share));
+        let account = Account::new(number, self.unit, *share, &self.accounts);
+        let next = Tag::of_namespace(name, account);
         let ended = {
             let mut current = sync::lock(current);
             // Under the lock, so that no entry is given the next one while this still lives.
@@ -194,6 +204,41 @@ impl Quotas {
             std::mem::replace(&mut *current, next)
         };
         drop(ended);
+        self.note_crossing(number);
+    }
+
+    /// Notes whether a namespace is above its minimum, after an account of it has crossed that.
+    ///
+    /// Of several threads that do so at the same time, the last one to get the lock reads the account after all of
+    /// them have changed it.
+    #[cold]
+    fn note_crossing(&self, number: u32) {
+        let mut above = sync::lock(&self.above_minimums);
+        let current = sync::lock(&self.namespaces[number as usize].current);
+        if current.account().is_some_and(Account::is_above_minimum) {
+            above.insert(number);
+        } else {
+            above.remove(&number);
+        }
+    }
+
+    #[inline]
+    fn follow(&self, account: &Account, crossing: Crossing) {
+        if crossing == Crossing::Minimum {
+            self.note_crossing(account.namespace);
+        }
+    }
+
+    /// The namespaces that can lose entries, if they are fewer than `most` and no others can: there is no entry of
+    /// an ended generation.
+    ///
+    /// A thread that has just changed an account may not have noted it yet.
+    pub(crate) fn above_minimums(&self, most: usize) -> Option<Vec<u32>> {
+        if self.accounts.load(Ordering::Relaxed) > self.namespaces.len() {
+            return None;
+        }
+        let above = sync::lock(&self.above_minimums);
+        (above.len() < most).then(|| above.iter().copied().collect())
     }
 
     /// The sum of the minimums.
@@ -287,32 +332,34 @@ impl Quotas {
 
     /// Notes an entry that may be evicted from now on.
     pub(crate) fn add(&self, account: &Account, weight: u32) {
-        account.add(weight);
+        let crossing = account.add(weight);
         self.total.fetch_add(self.unit.cost(weight), Ordering::Relaxed);
+        self.follow(account, crossing);
     }
 
     /// Notes that an entry has left for another reason than the bound.
     pub(crate) fn subtract(&self, account: &Account, weight: u32) {
-        account.subtract(weight);
+        let crossing = account.subtract(weight);
         self.total.fetch_sub(self.unit.cost(weight), Ordering::Relaxed);
+        self.follow(account, crossing);
     }
 
     /// Takes an entry that is to be evicted off the accounts, unless its namespace must not lose it.
     pub(crate) fn try_lose(&self, account: &Account, weight: u32, may_cross: bool) -> bool {
-        let is_lost = account.try_lose(weight, may_cross);
-        if is_lost {
-            self.total.fetch_sub(self.unit.cost(weight), Ordering::Relaxed);
-        }
-        is_lost
+        self.lose(account, weight, account.try_lose(weight, may_cross))
     }
 
     /// Takes an entry that is to be evicted off the accounts, if its namespace is above its maximum.
     pub(crate) fn try_lose_excess(&self, account: &Account, weight: u32) -> bool {
-        let is_lost = account.try_lose_excess(weight);
-        if is_lost {
-            self.total.fetch_sub(self.unit.cost(weight), Ordering::Relaxed);
-        }
-        is_lost
+        self.lose(account, weight, account.try_lose_excess(weight))
+    }
+
+    /// Follows an entry that was taken off its account, if it was.
+    fn lose(&self, account: &Account, weight: u32, lost: Option<Crossing>) -> bool {
+        let Some(crossing) = lost else { return false };
+        self.total.fetch_sub(self.unit.cost(weight), Ordering::Relaxed);
+        self.follow(account, crossing);
+        true
     }
 
     pub(crate) fn count_insertion(&self, number: u32) {
@@ -362,14 +409,23 @@ impl Quotas {
     /// Takes the locks, for the time of a fork.
     #[cfg(all(unix, not(larder_loom)))]
     pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
+        // In the order of `note_crossing`.
+        let above = sync::lock_for_fork(&self.above_minimums);
         let generations = self.namespaces.iter().map(|namespace| &namespace.current);
         let generations = generations.map(sync::lock_for_fork).collect::<Vec<_>>();
-        (generations, sync::lock_for_fork(&self.excesses))
+        (above, generations, sync::lock_for_fork(&self.excesses))
     }
 
-    /// Panics unless the entries that the partitions hold make up the total.
+    /// Panics unless the entries that the partitions hold make up the total, and it is known which namespaces have more
+    /// than their minimums.
     pub(crate) fn validate(&self, held: u64) {
         assert_eq!(self.total.load(Ordering::Relaxed), held, "the namespaces are miscounted");
+        let mut noted: Vec<_> = sync::lock(&self.above_minimums).iter().copied().collect();
+        noted.sort_unstable();
+        let is_above =
+            |number: &u32| self.current(*number).account().is_some_and(Account::is_above_minimum);
+        let above: Vec<_> = (0..self.len() as u32).filter(is_above).collect();
+        assert_eq!(noted, above, "other namespaces have more than their minimums");
     }
 
     /// What an entry of that weight takes of the bound.
@@ -431,5 +487,51 @@ mod tests {
         assert_eq!(left(), Some(1), "it was noted again while it was sought");
         quotas.settle_excess(quotas.noted_excess().unwrap());
         assert_eq!(left(), None);
+    }
+
+    #[test]
+    fn those_above_their_minimums_are_known_whoever_crosses_them_at_the_same_time() {
+        let names = vec![("".into(), Share::at_least(0)), ("a".into(), Share::at_least(2))];
+        let quotas = Quotas::new(QuotaUnit::Entries, 10, names, 0);
+        let current = quotas.current(1);
+        let account = current.account().unwrap();
+        quotas.add(account, 1);
+        quotas.add(account, 1);
+        assert_eq!(quotas.above_minimums(1), Some(vec![]));
+        for round in 0..200 {
+            std::thread::scope(|scope| {
+                scope.spawn(|| quotas.add(account, 1));
+                scope.spawn(|| quotas.add(account, 1));
+                scope.spawn(|| quotas.subtract(account, 1));
+                if round % 2 == 0 {
+                    scope.spawn(|| quotas.subtract(account, 1));
+                }
+            });
+            let is_above = quotas.stats(1).entries > 2;
+            assert_eq!(quotas.above_minimums(2), Some(if is_above { vec![1] } else { vec![] }));
+            if is_above {
+                quotas.subtract(account, 1);
+            }
+        }
+        quotas.add(account, 1);
+        assert_eq!(quotas.above_minimums(1), None, "there are as many");
+        assert_eq!(quotas.above_minimums(2), Some(vec![1]));
+        quotas.validate(3);
+    }
+
+    #[test]
+    fn while_an_ended_generation_has_entries_others_than_those_above_their_minimums_may_leave() {
+        let names = vec![("".into(), Share::at_least(0)), ("a".into(), Share::at_least(2))];
+        let quotas = Quotas::new(QuotaUnit::Entries, 10, names, 0);
+        let current = quotas.current(1);
+        (0..3).for_each(|_| quotas.add(current.account().unwrap(), 1));
+        assert_eq!(quotas.above_minimums(2), Some(vec![1]));
+        quotas.invalidate(1);
+        quotas.validate(3);
+        assert_eq!(quotas.above_minimums(2), None);
+        (0..3).for_each(|_| quotas.subtract(current.account().unwrap(), 1));
+        // As the last entry does.
+        drop(current);
+        assert_eq!(quotas.above_minimums(2), Some(vec![]));
     }
 }

@@ -47,7 +47,7 @@ use crate::base::sync::{self, AtomicBool, Mutex, Ordering};
 
 mod account;
 
-pub(crate) use account::{Account, QuotaUnit, Share};
+pub(crate) use account::{Account, Crossing, QuotaUnit, Share};
 
 /// How many tags an entry may carry.
 pub(crate) const MAX_TAGS: usize = 4;
@@ -294,8 +294,10 @@ mod tests {
     fn namespace_is_no_tag_to_the_user_and_ends_like_one() {
         let tags = Tags::with_limit(MAX_TAGS - 1);
         assert!(tags.hold(["a", "b", "c", "d"]).is_none());
-        let namespace =
-            Tag::of_namespace("n", Account::new(3, QuotaUnit::Entries, Share::at_least(1)));
+        let namespace = Tag::of_namespace(
+            "n",
+            Account::new(3, QuotaUnit::Entries, Share::at_least(1), &Arc::default()),
+        );
         let set = TagSet::in_namespace(tags.hold(["a", "b", "c"]), Arc::clone(&namespace));
         assert_eq!(set.names().collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!(set.account().map(|account| account.namespace), Some(3));

@@ -68,8 +68,6 @@
 //! - A maximum counts the entries that are valid. Those that were
 //!   [invalidated](crate::Cache::invalidate_namespace) take room until they leave, and the policy does not prefer them
 //!   as victims. So a tenant that fills its namespace and invalidates it again and again takes room from others.
-//! - If the whole bound is guaranteed to thousands of namespaces, an insertion may look at all of them to find the
-//!   entry that has to leave, which takes up to milliseconds. Leave a part of the bound to all.
 //!
 //! # Values that hold their own cache
 //! A removed value is dropped by a later call or by the maintenance thread. With

@@ -15,7 +15,8 @@
 //! Kept entries were chosen before, so they leave before the policy is asked again: first one of the
 //! namespace of the new entry, then one of the namespace whose turn it is. So each eviction looks at two
 //! lists, and each call of the policy moves an entry on: a step is O(1), amortized over insertions and uses.
-//! Only if all that is left in a partition is protected, all its lists are looked at.
+//! Only if all that is left in a partition is protected, the lists are looked at of all namespaces that have more
+//! than their minimums, and as a last resort all its lists.
 //!
 //! If nothing in the partition may leave, or only the new entry itself because all others are protected, the
 //! excess stays until the lock is released; then the thread makes room in the other partitions
@@ -490,7 +491,12 @@ impl Evictor {
         let with_kept = |it: &Self| -> Vec<u32> {
             it.quotas.iter().flat_map(|quotas| quotas.turns.iter().copied()).collect()
         };
-        for namespace in with_kept(self) {
+        // Where the whole bound is guaranteed, few namespaces at a time have more than their minimums.
+        let few = self.quotas.as_ref().and_then(|quotas| {
+            let most = if is_last_resort { 0 } else { quotas.turns.len() };
+            quotas.shared.above_minimums(most)
+        });
+        for namespace in few.unwrap_or_else(|| with_kept(self)) {
             if let Some(entry) = self.evict_kept(namespace, false) {
                 return Some(entry);
             }
