@@ -2,7 +2,7 @@
 # root of the repository; `$step` is its name.
 
 root=$PWD
-fuzz_seconds=${LARDER_FUZZ_SECONDS:-6}
+fuzz_seconds=${LARDER_FUZZ_SECONDS:-4}
 loom_preemptions=${LARDER_LOOM_PREEMPTIONS:-3}
 sanitize_rounds=${LARDER_SANITIZE_ROUNDS:-1}
 

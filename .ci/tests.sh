@@ -3,7 +3,7 @@
 # What depends on how readers pin.
 epochs_tests=(--test reclamation --test fork --test fork_inline)
 # What a short run has under AddressSanitizer: the arguments of one `cargo test` each.
-sanitized_runs=("--lib --test sanitize --test reclamation")
+sanitized_runs=("--test sanitize --test reclamation")
 # The stress: a binary with a main of its own.
 stress_test=(--test sanitize)
 # The tests that try mutants, and the files whose mutants they try if no others are named.

@@ -176,7 +176,7 @@ fn weight_stays_within_the_bound_whatever_is_lent() {
             let cache = builder.build().unwrap();
             for seed in seeds(0xb4, 2) {
                 let mut rng = Rng::new(seed);
-                for step in 0..6_000 {
+                for step in 0..2_000 {
                     let place = || format!("{}, {partitions}, seed {seed}, {step}", named.name);
                     let key = rng.below(200);
                     // Weights up to the bound and a little above it, mostly light ones.

@@ -359,7 +359,7 @@ fn entries_that_expire_during_the_drop_of_the_last_handle_are_dropped_too() {
 fn caches_can_end_while_the_maintenance_thread_and_jobs_are_inside_them() {
     let ledger = Ledger::new();
     let jobs: Arc<Mutex<Vec<Job>>> = Arc::default();
-    for round in 0..200 {
+    for round in 0..60 {
         let jobs = Arc::clone(&jobs);
         let queue = Arc::clone(&jobs);
         let listener = Listener::new(|_: &Removal<'_, u64, Counted>| thread::yield_now());

@@ -56,7 +56,7 @@ fn count(cache: &Cache<u32, u64>, each: u64, keys: u32, way: impl Fn(u64) -> Cou
 
 #[test]
 fn no_increment_is_lost() {
-    let each = 100_000;
+    let each = 20_000;
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let cache =
             Cache::<u32, u64>::builder().capacity(100).maintenance(maintenance).build().unwrap();
