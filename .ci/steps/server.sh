@@ -60,5 +60,5 @@ run_tests cargo test --workspace --lib on_servers:: -- --nocapture
 expect_tests "the near cache"
 report_skips "$said"
 
-LARDER_CHAOS_SECONDS=60 run_tests cargo test --workspace --test chaos -- --nocapture
+LARDER_CHAOS_SECONDS=${LARDER_CHAOS_SECONDS:-20} run_tests cargo test --workspace --test chaos -- --nocapture
 expect_tests "the program chaos"
