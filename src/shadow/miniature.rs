@@ -302,7 +302,7 @@ impl ShadowCache {
         } else {
             all.misses + misses - own_misses
         };
-        let ratio = (all.lookups > 0.0).then(|| 1.0 - misses / all.lookups);
+        let ratio = (all.lookups > 0.0 && self.samples > 0).then(|| 1.0 - misses / all.lookups);
         ShadowPoint {
             policy: self.policy.name().to_owned(),
             multiple: self.multiple,
@@ -455,6 +455,18 @@ mod tests {
         }
         let ratio = shadow.point(Lookups { lookups, misses: 0.0 }, 1.0).hit_ratio.unwrap();
         assert!((ratio - 0.5).abs() < 0.06, "{ratio}");
+    }
+
+    #[test]
+    fn without_a_sampled_lookup_there_is_no_hit_ratio() {
+        let bounds = Bounds { capacity: Some(10), max_weight: None };
+        let mut shadow = ShadowCache::new(&Policy::lru(), 1.0, bounds, 64).unwrap();
+        let all = || Lookups { lookups: 5.0, misses: 2.0 };
+        assert_eq!(shadow.point(all(), 1.0).hit_ratio, None);
+        assert!(shadow.play(&[ShadowRecord::new(1, ShadowKind::Added, 1)], &unseen).is_none());
+        assert_eq!(shadow.point(all(), 1.0).hit_ratio, None);
+        assert!(shadow.play(&[ShadowRecord::new(1, ShadowKind::Hit, 1)], &unseen).is_none());
+        assert_eq!(shadow.point(all(), 1.0).hit_ratio, Some(0.6));
     }
 
     #[test]

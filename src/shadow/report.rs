@@ -34,8 +34,8 @@ pub struct ShadowPoint {
     pub capacity: Option<usize>,
     /// The resulting bound on weight.
     pub max_weight: Option<u64>,
-    /// Hits per lookup, from 0 to 1, that a cache with this policy and these bounds would have. `None`
-    /// before the first lookup.
+    /// Hits per lookup, from 0 to 1, that a cache with this policy and these bounds would have. `None` before the first
+    /// lookup that was sampled.
     pub hit_ratio: Option<f64>,
     /// The sampled lookups on which the hit ratio is based.
     pub samples: u64,
@@ -48,8 +48,8 @@ pub struct ShadowPoint {
 }
 
 impl ShadowReport {
-    /// The hit ratio of the policy of that name at that multiple, if it was configured and there were
-    /// lookups.
+    /// The hit ratio of the policy of that name at that multiple, if it was configured and lookups
+    /// were sampled.
     #[must_use]
     pub fn hit_ratio(&self, policy: &str, multiple: f64) -> Option<f64> {
         let is_wanted = |point: &&ShadowPoint| {
@@ -60,7 +60,7 @@ impl ShadowReport {
     }
 
     /// The multiples and their hit ratios for the policy of that name: its hit-ratio curve. Empty before
-    /// the first lookup.
+    /// the first lookup that was sampled.
     pub fn curve<'r>(&'r self, policy: &'r str) -> impl Iterator<Item = (f64, f64)> + 'r {
         let own = self.points.iter().filter(|point| point.policy.eq_ignore_ascii_case(policy));
         own.filter_map(|point| Some((point.multiple, point.hit_ratio?)))
@@ -83,7 +83,7 @@ impl fmt::Display for ShadowPoint {
         write!(f, "{} at {} times the bounds: ", self.policy, self.multiple)?;
         match self.hit_ratio {
             Some(ratio) => write!(f, "hit ratio {:.2} %", 100.0 * ratio)?,
-            None => f.write_str("no lookup yet")?,
+            None => f.write_str("no sample yet")?,
         }
         if let Some(entries) = self.capacity {
             write!(f, ", capacity {entries}")?;

@@ -165,7 +165,7 @@ fn reports_of_a_cache_are_readable_by_people() {
         .unwrap();
     let report = cache.shadow_report().unwrap();
     assert_eq!((report.points[0].hit_ratio, report.curve("lru").count()), (None, 0));
-    assert!(report.to_string().starts_with("lru at 2 times the bounds: no lookup yet"), "{report}");
+    assert!(report.to_string().starts_with("lru at 2 times the bounds: no sample yet"), "{report}");
     let _ =
         cache.insert_with(1, 1, InsertOptions::new().tags(&["tag"]).ttl(Duration::from_secs(60)));
     clock.advance(Duration::from_secs(20));
