@@ -170,7 +170,7 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) weighs_costs: bool,
     pub(crate) maintenance: Maintenance,
     pub(crate) is_counting_lookups: bool,
-    pub(crate) missing: Option<Arc<KnownMissing<K>>>,
+    pub(crate) missing: Option<KnownMissing>,
     pub(crate) background: Background,
     pub(crate) loading: LoadingConfig,
     pub(crate) choose_namespace: Option<ChooseNamespace<K>>,
@@ -204,7 +204,7 @@ struct Settings<K, V, S> {
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     record_hits_below: u16,
     /// The keys that are known to have no value, if the cache remembers them.
-    missing: Option<Arc<KnownMissing<K>>>,
+    missing: Option<KnownMissing>,
     /// Where loads run in the background.
     #[allow(dead_code, reason = "for the calls that load")]
     background: Background,

@@ -9,10 +9,9 @@ use crate::RandomState;
 use crate::base::error::BuildError;
 use crate::base::mode::Maintenance;
 use crate::base::sync;
-use crate::cache::{Cache, MAX_RESERVED, Parts, Weigher};
+use crate::cache::{Cache, KnownMissing, MAX_RESERVED, Parts, Weigher};
 use crate::engine::evict::Evictor;
 use crate::engine::history::RemovalHistory;
-use crate::engine::known::KnownKeys;
 use crate::engine::{Engine, EngineConfig, Histograms};
 use crate::expiry;
 use crate::listener::{AtomicListening, Listen, Listener, Removal};
@@ -451,7 +450,7 @@ where
             timing: self.time.timing(),
             listening: self.listener.map(|listener| Arc::new(listener.listening())),
             attendance,
-            known: missing.clone().map(|missing| missing as Arc<dyn KnownKeys>),
+            known: missing.as_ref().map(KnownMissing::known_keys),
             histograms: self.histograms,
             has_weigher: self.weigher.is_some(),
         });

@@ -3,12 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Builder;
 use crate::base::error::BuildError;
+use crate::base::mode::Maintenance;
 use crate::cache::{Cache, KnownMissing};
+use crate::expiry::ClockKind;
 
 /// At most so many keys are known to have no value: this part of the capacity, or of the second number if only
 /// weights are bounded, and at least the third.
@@ -157,15 +158,28 @@ where
     S: BuildHasher,
 {
     /// The memory for keys without a value, if it was asked for.
-    pub(super) fn known_missing(&self) -> Result<Option<Arc<KnownMissing<K>>>, BuildError> {
+    pub(super) fn known_missing(&self) -> Result<Option<KnownMissing>, BuildError> {
         let Some(time_to_live) = self.time.loading.negative_time_to_live else { return Ok(None) };
         let entries = self.capacity.unwrap_or(MISSING_BY_WEIGHT) / MISSING_PART;
-        let mut keys = Cache::builder()
-            .capacity(entries.max(MIN_MISSING))
-            .time_to_live(time_to_live)
-            .maintenance(self.maintenance);
-        keys.time.clock = self.time.clock.clone();
-        keys.time.jitter = self.time.jitter;
-        Ok(Some(Arc::new(KnownMissing::new(keys.build()?))))
+        let (clock, jitter) = (self.time.clock.clone(), self.time.jitter);
+        let entries = entries.max(MIN_MISSING);
+        build_missing(entries, time_to_live, self.maintenance, clock, jitter).map(Some)
     }
+}
+
+/// The memory for so many keys without a value, which are known for so long by this clock.
+///
+/// Not generic, so that the cache of these keys is compiled with this crate.
+fn build_missing(
+    capacity: usize,
+    time_to_live: Duration,
+    maintenance: Maintenance,
+    clock: ClockKind,
+    jitter: f64,
+) -> Result<KnownMissing, BuildError> {
+    let keys = Cache::builder().capacity(capacity).time_to_live(time_to_live);
+    let mut keys = keys.maintenance(maintenance);
+    keys.time.clock = clock;
+    keys.time.jitter = jitter;
+    keys.build().map(KnownMissing::new)
 }

@@ -46,7 +46,7 @@ where
         loaded: Result<Loaded<V>, E>,
     ) -> Result<Option<V>, LoadError<E>>
     where
-        K: Clone,
+        K: Clone + Send + Sync + 'static,
         V: Clone,
         E: Send + Sync + 'static,
     {

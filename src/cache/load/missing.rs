@@ -9,12 +9,15 @@
 //! the key; so either the change forgets what was stored, or the load is refused. A lookup of the value comes
 //! first, and this memory is asked only if that has missed.
 //!
+//! The memory does not know the type of its keys. So it is compiled once, with this crate, and not once more for each
+//! type of cache that a program uses.
+//!
 //! # Orderings
 //! `is_confirmed` is stored with release and read with acquire, so the key is known only after its entry was
 //! stored. A change that forgets it has taken the lock under which it was confirmed.
 #![forbid(unsafe_code)]
 
-use std::hash::Hash;
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,56 +29,93 @@ use crate::engine::fills::OpenFill;
 use crate::engine::known::KnownKeys;
 
 /// The keys of one cache that are known to have no value.
-pub(crate) struct KnownMissing<K> {
-    keys: Cache<u64, Arc<MissingKey<K>>>,
-}
+#[derive(Clone)]
+pub(crate) struct KnownMissing(Arc<dyn MissingKeys>);
 
-pub(crate) struct MissingKey<K> {
-    key: K,
+/// A key, of whatever type.
+type AnyKey = dyn Any + Send + Sync;
+
+pub(crate) struct MissingKey<K: ?Sized = AnyKey> {
     is_confirmed: AtomicBool,
+    key: K,
 }
 
-impl<K: Hash + Eq + Send + Sync + 'static> KnownMissing<K> {
+/// Missing keys by their hashes.
+trait MissingKeys: KnownKeys {
+    fn insert(&self, hash: KeyHash, missing: Arc<MissingKey>, ttl: Option<Duration>);
+    /// Forgets a key, if it is still there.
+    fn remove(&self, hash: KeyHash, missing: &Arc<MissingKey>);
+    /// Whether there is a key of that hash that was confirmed, and is the one that is looked for.
+    fn has(&self, hash: KeyHash, is_it: &dyn Fn(&AnyKey) -> bool) -> bool;
+}
+
+impl KnownMissing {
     /// Keeps them in `keys`, by whose bound and lifetime they leave.
-    pub(crate) fn new(keys: Cache<u64, Arc<MissingKey<K>>>) -> Self {
-        Self { keys }
+    pub(crate) fn new(keys: Cache<u64, Arc<MissingKey>>) -> Self {
+        Self(Arc::new(MissingByHash { keys }))
     }
-}
 
-impl<K> KnownMissing<K> {
+    /// What changes of keys make the cache forget.
+    pub(crate) fn known_keys(&self) -> Arc<dyn KnownKeys> {
+        Arc::clone(&self.0) as Arc<dyn KnownKeys>
+    }
+
     /// Whether `key` is known to have no value.
-    pub(super) fn has<Q>(&self, key: &Q, hash: KeyHash) -> bool
+    pub(super) fn has<K, Q>(&self, key: &Q, hash: KeyHash) -> bool
     where
+        K: 'static,
         Q: Equivalent<K> + ?Sized,
     {
-        let is_it = |missing: &Arc<MissingKey<K>>| {
-            // Acquire: pairs with the release in `store`.
-            missing.is_confirmed.load(Ordering::Acquire) && key.equivalent(&missing.key)
-        };
-        self.keys.read(&hash.raw(), is_it).unwrap_or(false)
+        let is_it =
+            |known: &AnyKey| known.downcast_ref().is_some_and(|known| key.equivalent(known));
+        self.0.has(hash, &is_it)
     }
 
     /// Notes that `key` has no value, for `ttl` if that is given, unless `fill` is stale.
-    pub(super) fn store<F>(&self, key: K, ttl: Option<Duration>, fill: &OpenFill<F>) {
-        let hash = fill.hash.raw();
-        let missing = Arc::new(MissingKey { key, is_confirmed: AtomicBool::new(false) });
-        let shared = Arc::clone(&missing);
-        match ttl {
-            None => self.keys.insert(hash, shared),
-            Some(ttl) => self.keys.insert_with_ttl(hash, shared, ttl),
-        };
+    pub(super) fn store<K, F>(&self, key: K, ttl: Option<Duration>, fill: &OpenFill<F>)
+    where
+        K: Send + Sync + 'static,
+    {
+        let missing: Arc<MissingKey> =
+            Arc::new(MissingKey { is_confirmed: AtomicBool::new(false), key });
+        self.0.insert(fill.hash, Arc::clone(&missing), ttl);
         let confirm = || {
             // Release: pairs with the acquire in `has`.
             missing.is_confirmed.store(true, Ordering::Release);
             true
         };
         if fill.confirm(confirm).is_none() {
-            self.keys.remove_if(&hash, |_, stored| Arc::ptr_eq(stored, &missing));
+            self.0.remove(fill.hash, &missing);
         }
     }
 }
 
-impl<K: Send + Sync> KnownKeys for KnownMissing<K> {
+struct MissingByHash {
+    keys: Cache<u64, Arc<MissingKey>>,
+}
+
+impl MissingKeys for MissingByHash {
+    fn insert(&self, hash: KeyHash, missing: Arc<MissingKey>, ttl: Option<Duration>) {
+        match ttl {
+            None => self.keys.insert(hash.raw(), missing),
+            Some(ttl) => self.keys.insert_with_ttl(hash.raw(), missing, ttl),
+        };
+    }
+
+    fn remove(&self, hash: KeyHash, missing: &Arc<MissingKey>) {
+        self.keys.remove_if(&hash.raw(), |_, stored| Arc::ptr_eq(stored, missing));
+    }
+
+    fn has(&self, hash: KeyHash, is_it: &dyn Fn(&AnyKey) -> bool) -> bool {
+        let is_known = |missing: &Arc<MissingKey>| {
+            // Acquire: pairs with the release in `store`.
+            missing.is_confirmed.load(Ordering::Acquire) && is_it(&missing.key)
+        };
+        self.keys.read(&hash.raw(), is_known).unwrap_or(false)
+    }
+}
+
+impl KnownKeys for MissingByHash {
     fn forget(&self, hash: KeyHash) {
         self.keys.remove_if(&hash.raw(), |_, _| true);
     }
