@@ -51,9 +51,8 @@ mod victims;
 pub(crate) use accesses::AccessBatch;
 pub(crate) use loans::Loans;
 use node_map::NodeMap;
-pub(crate) use plain_run::{
-    Attended, Attending, EvictionAges, Leaving, Left, NotifyAt, PlainRun, Weights,
-};
+pub(crate) use plain::Applying;
+pub(crate) use plain_run::{Attended, EvictionAges, Leaving, Left, NotifyAt, PlainRun, Weights};
 use quotas::PartitionQuotas;
 pub(crate) use ranking::Rank;
 #[cfg(feature = "snapshot")]
@@ -210,7 +209,7 @@ impl Evictor {
         self.sample
     }
 
-    /// Whether `apply_plain` may be used, as far as that depends on the entries and the limits.
+    /// Whether plain runs can apply events, as far as that depends on the entries and the limits.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.nodes.special == 0

@@ -31,7 +31,7 @@ use crate::buffer::read_buffer::ReadBuffer;
 use crate::buffer::write_buffer::{Event, SHARE, WriteBuffer};
 use crate::engine::Engine;
 use crate::engine::counts::{Counts, add};
-use crate::engine::evict::{Attended, Attending, EvictionAges, Evictor, Left, PlainRun};
+use crate::engine::evict::{Applying, Attended, EvictionAges, Evictor, Left, PlainRun};
 use crate::engine::run::{Done, Run, RunListener};
 use crate::entry::{Deadline, EntryPtr};
 use crate::listener::{AtomicListening, Channel, Notification, PendingRemoval};
@@ -366,11 +366,11 @@ impl<K, V> Partition<K, V> {
         engine: &Engine<K, V>,
         events: &[Option<Event>],
         guard: &Guard,
-        more: impl Attending,
+        more: impl Applying,
     ) -> (usize, Done<'e>) {
         let (table, retired) = (engine.table.untyped(), core.retired.list());
         let mut run = PlainRun::new(table, retired, guard, more);
-        let applied = core.evictor.apply_plain(events, &mut run);
+        let applied = Applying::apply(&mut core.evictor, events, &mut run);
         let PlainRun { evictions, retirements, .. } = run;
         let weights = run.more.weights().copied();
         (applied, Done::of_plain(evictions, retirements, weights))

@@ -10,7 +10,7 @@
 use std::marker::PhantomData;
 
 use super::node_map::{NodeMap, is_special};
-use super::plain_run::{Attending, PlainRun};
+use super::plain_run::{Attended, Attending, PlainRun};
 use super::{Evictor, Faults};
 use crate::base::cause::RemovalCause;
 use crate::base::node_id::NodeId;
@@ -72,28 +72,54 @@ macro_rules! with_order {
     }};
 }
 
-impl Evictor {
-    /// Applies events and evicts the excess; the evictor [is plain](Self::is_plain), and so is the cache.
+/// How the events of a plain run are applied.
+///
+/// These are no generic functions, so that they are compiled with this crate, and not once more by each crate that
+/// uses a cache: there is one for each policy in them.
+pub(crate) trait Applying: Attending + Sized {
+    /// Applies events and evicts the excess; the evictor [is plain](Evictor::is_plain), and so is the cache.
     /// Stops at an event that needs more, and after a fault of the policy: returns how many events it has
     /// applied. After a fault there may be an excess left.
-    pub(crate) fn apply_plain<M: Attending>(
-        &mut self,
+    fn apply(
+        evictor: &mut Evictor,
         events: &[Option<Event>],
-        run: &mut PlainRun<'_, M>,
-    ) -> usize {
-        with_order!(self, M, order => order.apply(events, run))
-    }
+        run: &mut PlainRun<'_, Self>,
+    ) -> usize;
 
-    /// As [`apply_plain`](Self::apply_plain), for one event. `Err` if more has to be done; it says whether the
-    /// event was applied.
-    pub(crate) fn apply_one<M: Attending>(
-        &mut self,
+    /// As [`apply`](Self::apply), for one event. `Err` if more has to be done; it says whether the event was
+    /// applied.
+    fn apply_one(
+        evictor: &mut Evictor,
         event: &Event,
-        run: &mut PlainRun<'_, M>,
-    ) -> Result<(), bool> {
-        with_order!(self, M, order => order.apply_one(event, run))
-    }
+        run: &mut PlainRun<'_, Self>,
+    ) -> Result<(), bool>;
+}
 
+macro_rules! apply {
+    ($($more:ty),*) => {$(
+        impl Applying for $more {
+            fn apply(
+                evictor: &mut Evictor,
+                events: &[Option<Event>],
+                run: &mut PlainRun<'_, Self>,
+            ) -> usize {
+                with_order!(evictor, $more, order => order.apply(events, run))
+            }
+
+            fn apply_one(
+                evictor: &mut Evictor,
+                event: &Event,
+                run: &mut PlainRun<'_, Self>,
+            ) -> Result<(), bool> {
+                with_order!(evictor, $more, order => order.apply_one(event, run))
+            }
+        }
+    )*};
+}
+
+apply!((), Attended<'_>);
+
+impl Evictor {
     /// Prefetches what the next evictions will read, if there will be any.
     pub(crate) fn look_ahead(&mut self, table: UntypedTable<'_>) {
         let Self { nodes, enforced, .. } = self;

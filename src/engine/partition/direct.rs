@@ -17,7 +17,7 @@ use crate::engine::Engine;
 #[cfg(all(test, not(larder_loom)))]
 use crate::engine::counts::Counts;
 use crate::engine::counts::add;
-use crate::engine::evict::{Attended, Attending, Evictor, Leaving, PlainRun, Weights};
+use crate::engine::evict::{Applying, Attended, Evictor, Leaving, PlainRun, Weights};
 use crate::engine::run::{Amount, Done, Retiring, RunListener};
 use crate::listener::Channel;
 use crate::reclaim::{self, Freeable, Guard};
@@ -116,12 +116,12 @@ impl<K, V> Partition<K, V> {
         engine: &'e Engine<K, V>,
         event: &Event,
         guard: &Guard,
-        more: impl Attending,
+        more: impl Applying,
         rest: &mut Option<AfterDirect<'e, K, V>>,
     ) -> bool {
         let (table, retired) = (engine.table.untyped(), core.retired.list());
         let mut run = PlainRun::new(table, retired, guard, more);
-        let outcome = core.evictor.apply_one(event, &mut run);
+        let outcome = Applying::apply_one(&mut core.evictor, event, &mut run);
         let PlainRun { evictions, retirements, linked, .. } = run;
         let weights = run.more.weights().copied();
         if let Err(is_applied) = outcome {
@@ -294,7 +294,7 @@ impl<K, V> Partition<K, V> {
             let (leaving, history) = (Some(Leaving { writes, left }), engine.history.as_deref());
             let more = Attended { weights, leaving, history, ages };
             let mut run = PlainRun::new(table, retired.list(), guard, more);
-            let applied = evictor.apply_one(&event, &mut run);
+            let applied = Applying::apply_one(evictor, &event, &mut run);
             weights = run.more.weights;
             ran.evictions += run.evictions;
             ran.linked += run.linked;
