@@ -120,7 +120,8 @@ where
         loader: impl Fn(&K, &Load<K, V>) -> Result<Loaded<V>, E> + Send + Sync + 'static,
     ) -> Result<LoadingCache<K, V, E, S>, BuildError> {
         let loader: Arc<BlockingLoader<K, V, E>> = Arc::new(loader);
-        Ok(LoadingCache { cache: self.build()?, loader: Loader::Blocking(loader), many: None })
+        let cache = self.with_loader().build()?;
+        Ok(LoadingCache { cache, loader: Loader::Blocking(loader), many: None })
     }
 
     /// As [`build_with_loader`](Self::build_with_loader), with a loader that returns a future.
@@ -145,7 +146,7 @@ where
     {
         let loader: Arc<AsyncLoader<K, V, E>> =
             Arc::new(move |key, load| Box::pin(loader(key, load)));
-        let cache = self.load_within_runtime().build()?;
+        let cache = self.load_within_runtime().with_loader().build()?;
         Ok(AsyncLoadingCache { cache, loader: Loader::Async(loader), many: None })
     }
 }

@@ -86,6 +86,11 @@ pub enum BuildError {
         /// The other duration.
         limit: Duration,
     },
+    /// A timeout was set that holds for caches with a bound loader, and the cache is built without one.
+    NeedsLoader {
+        /// The setting.
+        setting: &'static str,
+    },
     /// A setting is about stale values, and the builder's settings allow none.
     NeedsStaleValues {
         /// The builder's method of that setting.
@@ -195,6 +200,11 @@ impl fmt::Display for BuildError {
                     "{setting} {given:?} never matters; use less than the {limit:?} of {than}"
                 )
             }
+            Self::NeedsLoader { setting } => write!(
+                f,
+                "{setting} needs a loader that runs in the background: use `build_with_loader` or \
+                 `build_with_async_loader`"
+            ),
             Self::NeedsStaleValues { setting } => write!(
                 f,
                 "{setting} needs stale values; set `stale_while_revalidate` or `stale_if_error` too"

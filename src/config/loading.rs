@@ -126,7 +126,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// It needs [`stale_while_revalidate`](Self::stale_while_revalidate) or
     /// [`stale_if_error`](Self::stale_if_error), or there are no stale values. It matters only within
     /// `stale_if_error`, because `stale_while_revalidate` returns stale values without any waiting, and only for
-    /// caches with a bound loader, whose loads can run in the background.
+    /// caches with a bound loader, whose loads can run in the background; without one, [`build`](Self::build) fails.
     pub fn soft_timeout(mut self, bound: Duration) -> Self {
         self.time.loading.soft_timeout = Some(bound);
         self
@@ -135,7 +135,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// Returns an error once a caller has waited for a load for `bound`, while the load goes on in the
     /// background. More than zero. Default: callers wait.
     ///
-    /// It holds for caches with a loader of their own.
+    /// It holds for caches with a bound loader, whose loads can run in the background; without one,
+    /// [`build`](Self::build) fails.
     pub fn hard_timeout(mut self, bound: Duration) -> Self {
         self.time.loading.hard_timeout = Some(bound);
         self
@@ -147,6 +148,12 @@ impl<K, V, S> Builder<K, V, S> {
     /// Any change of the key by another call forgets it.
     pub fn negative_time_to_live(mut self, time: Duration) -> Self {
         self.time.loading.negative_time_to_live = Some(time);
+        self
+    }
+
+    /// Notes that a loader will be bound to the cache.
+    pub(crate) fn with_loader(mut self) -> Self {
+        self.time.loading.has_loader = true;
         self
     }
 }

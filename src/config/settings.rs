@@ -202,6 +202,7 @@ impl CacheConfig {
             soft_timeout,
             hard_timeout,
             negative_time_to_live,
+            has_loader: false,
         };
         if expire_lazily {
             builder = builder.expire_lazily();

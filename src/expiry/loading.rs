@@ -28,6 +28,8 @@ pub(crate) struct LoadingConfig {
     pub(crate) soft_timeout: Option<Duration>,
     pub(crate) hard_timeout: Option<Duration>,
     pub(crate) negative_time_to_live: Option<Duration>,
+    /// Whether a loader is bound to the cache, which can run in the background.
+    pub(crate) has_loader: bool,
 }
 
 impl LoadingConfig {
@@ -74,6 +76,13 @@ impl LoadingConfig {
         }
         if self.soft_timeout.is_some() && !self.grace().is_some() {
             return Err(BuildError::NeedsStaleValues { setting: "soft_timeout" });
+        }
+        for (setting, given) in
+            [("soft_timeout", self.soft_timeout), ("hard_timeout", self.hard_timeout)]
+        {
+            if given.is_some() && !self.has_loader {
+                return Err(BuildError::NeedsLoader { setting });
+            }
         }
         Ok(())
     }

@@ -93,6 +93,8 @@ fn a_cloned_builder_can_have_its_own_hasher() {
 
 #[cfg(feature = "serde")]
 mod files {
+    use larder::{Load, Loaded};
+
     use super::*;
 
     const FULL: &str = r#"
@@ -152,7 +154,8 @@ negative_time_to_live = "10s"
         ] {
             assert!(shown.contains(part), "no {part} in {shown}");
         }
-        let cache = builder.build().unwrap();
+        let loader = |key: &u64, _: &Load<u64, u64>| Ok::<_, String>(Loaded::Store(*key));
+        let cache = builder.build_with_loader(loader).unwrap();
         assert_eq!((cache.name(), cache.partitions()), (Some("pages"), 2));
         assert_eq!((cache.capacity(), cache.max_weight()), (Some(1000), Some(1 << 20)));
         cache.insert(1, 1);

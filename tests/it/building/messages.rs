@@ -53,6 +53,7 @@ fn build_errors_name_the_setting_the_given_value_and_the_allowed_values() {
             &["soft_timeout 5s", "less than", "3s", "hard_timeout"],
         ),
         (&E::NeedsStaleValues { setting: "soft_timeout" }, &["soft_timeout", "stale_if_error"]),
+        (&E::NeedsLoader { setting: "hard_timeout" }, &["hard_timeout", "build_with_loader"]),
         (&E::BadEarlyRefresh { given: -1.5 }, &["early_refresh -1.5", "above 0"]),
         (&E::BadEagerRefresh { given: 2.5 }, &["eager_refresh 2.5", "below 1"]),
         (&E::BadMultiple { given: -1.0 }, &["-1", "above 0"]),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::{
-    Absence, BuildError, Builder, Cache, Explanation, Inserted, Listener, LoadExecutor, LoadTask,
-    Maintenance, Policy, RandomState, Rejection, Removal, ResizeError, ShadowConfig, ThreadPerTask,
+    Absence, BuildError, Builder, Cache, Explanation, Inserted, Listener, Load, LoadExecutor,
+    LoadTask, Loaded, Maintenance, Policy, RandomState, Rejection, Removal, ResizeError,
+    ShadowConfig, ThreadPerTask,
 };
 
 use crate::support::rng::Rng;
@@ -37,6 +38,11 @@ fn a_cache_without_bounds_is_refused() {
     assert_refused(builder().maintenance(Maintenance::Inline), &BuildError::Unbounded, &parts);
 }
 
+/// A loader whose values are the keys.
+fn echo(key: &u64, _: &Load<u64, u64>) -> Result<Loaded<u64>, String> {
+    Ok(Loaded::Store(*key))
+}
+
 #[test]
 fn senseless_settings_of_loading_are_refused_and_huge_ones_are_not() {
     let base = || builder().capacity(10);
@@ -55,9 +61,10 @@ fn senseless_settings_of_loading_are_refused_and_huge_ones_are_not() {
         let parts = [setting, "more than zero"];
         assert_refused(set(base(), zero), &BuildError::ZeroDuration { setting }, &parts);
         for given in [Duration::from_nanos(1), second, Duration::MAX] {
-            let cache = set(base(), given).build().expect("every other duration is allowed");
+            let cache = set(base(), given).build_with_loader(echo);
+            let cache = cache.expect("every other duration is allowed");
             cache.insert(1, 10);
-            assert_eq!(cache.get(&1), Some(10));
+            assert_eq!(cache.get(&1), Ok(10));
         }
     }
     for given in [zero, second, Duration::MAX] {
@@ -103,7 +110,15 @@ fn senseless_settings_of_loading_are_refused_and_huge_ones_are_not() {
         &BuildError::NeedsStaleValues { setting: "soft_timeout" },
         &["soft_timeout", "stale_while_revalidate"],
     );
-    assert!(stale().soft_timeout(second).hard_timeout(2 * second).build().is_ok());
+    let both = || stale().soft_timeout(second).hard_timeout(2 * second);
+    assert!(both().build_with_loader(echo).is_ok());
+    assert!(both().build_with_async_loader(async |key, load| echo(&key, &load)).is_ok());
+    for (builder, setting) in
+        [(both(), "soft_timeout"), (base().hard_timeout(second), "hard_timeout")]
+    {
+        let error = BuildError::NeedsLoader { setting };
+        assert_refused(builder, &error, &[setting, "build_with_loader"]);
+    }
 }
 
 /// Asserts that every way to insert is rejected and counted, whatever the entry.
