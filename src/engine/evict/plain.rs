@@ -74,7 +74,7 @@ macro_rules! with_order {
 
 /// How the events of a plain run are applied.
 ///
-/// These are no generic functions, so that they are compiled with this crate, and not once more by each crate that
+/// The functions are not generic, so that they are compiled with this crate, and not once more by each crate that
 /// uses a cache: there is one for each policy in them.
 pub(crate) trait Applying: Attending + Sized {
     /// Applies events and evicts the excess; the evictor [is plain](Evictor::is_plain), and so is the cache.
