@@ -57,7 +57,7 @@ class Core(Generic[_K, _V]):
         idle: Optional[_Seconds] = None,
         jitter: float = 0.0,
         listener: Optional[Callable[[_K, _V, str], object]] = None,
-        explain: int = 0,
+        explain: Optional[int] = None,
         clock: Optional[ManualClock] = None,
         lazy_expiry: bool = False,
         shadow: Union[bool, dict[str, Any], None] = None,
