@@ -9,12 +9,19 @@ use pyo3::{
 
 use crate::core::Core;
 
-/// The base of decorated functions. A call finds its result in the core by the plain key of its positional
-/// arguments; `_load` is called if there is none, and `_call_with_key` for calls that have another key.
+/// The base of decorated functions. A call finds its result in the core, or loads it; `_call_with_key` is called
+/// instead for functions whose results are not in the core as they are.
 #[pyclass(subclass, weakref, frozen, module = "larder._native")]
 #[derive(Default)]
 pub(crate) struct Call {
-    core: OnceLock<Py<Core>>,
+    core: OnceLock<Results>,
+}
+
+/// Where a call finds its result.
+struct Results {
+    core: Py<Core>,
+    /// Whether calls without keywords have plain keys; `cache_key` makes those of all others.
+    has_plain_keys: bool,
 }
 
 #[pymethods]
@@ -25,11 +32,11 @@ impl Call {
         Self::default()
     }
 
-    /// The core in which results are found by plain keys, as they are.
-    #[pyo3(signature = (core, /))]
-    fn _look_up_in(&self, core: Py<Core>) {
+    /// The core in which results are found as they are, and whether calls without keywords have plain keys.
+    #[pyo3(signature = (core, has_plain_keys, /))]
+    fn _look_up_in(&self, core: Py<Core>, has_plain_keys: bool) {
         // A second call changes nothing.
-        let _ = self.core.set(core);
+        let _ = self.core.set(Results { core, has_plain_keys });
     }
 
     #[pyo3(signature = (*arguments, **keywords))]
@@ -39,25 +46,70 @@ impl Call {
         keywords: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        match slf.get().core.get() {
-            Some(core) if keywords.is_none_or(|keywords| keywords.is_empty()) => {
-                let (single, mut tuple) = (single_key(arguments), None);
-                let key = match &single {
-                    Some(key) => &**key,
-                    None => &*tuple.insert(PyTuple::new(py, [arguments])?.into_any()),
-                };
-                if let Some(found) = core.get().look_up(key)? {
-                    return Ok(found.into_bound(py));
-                }
-                slf.call_method1("_load", (key, arguments, PyDict::new(py)))
-            }
-            _ => slf.call_method("_call_with_key", arguments, keywords),
+        let Some(Results { core, has_plain_keys }) = slf.get().core.get() else {
+            return slf.call_method("_call_with_key", arguments, keywords);
+        };
+        let is_plain = *has_plain_keys && keywords.is_none_or(|keywords| keywords.is_empty());
+        let (single, mut made) = (if is_plain { single_key(arguments) } else { None }, None);
+        let key = match &single {
+            Some(key) => &**key,
+            None if is_plain => &*made.insert(PyTuple::new(py, [arguments])?.into_any()),
+            None => &*made.insert(slf.call_method("cache_key", arguments, keywords)?),
+        };
+        match core.get().look_up(key)? {
+            Some(found) => Ok(found.into_bound(py)),
+            None => load(slf, key, arguments, keywords),
+        }
+    }
+
+    /// The result of a call that has another key than its arguments say, such as one of a method.
+    #[pyo3(signature = (key, arguments, keywords, /))]
+    fn _find_or_load<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        arguments: &Bound<'py, PyTuple>,
+        keywords: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let results = slf.get().core.get();
+        match results.map_or(Ok(None), |results| results.core.get().look_up(key))? {
+            Some(found) => Ok(found.into_bound(slf.py())),
+            None => load(slf, key, arguments, Some(keywords)),
         }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(self.core.get())
+        visit.call(self.core.get().map(|results| &results.core))
     }
+}
+
+/// Loads a result that is missing. The function is called from here, with nothing but this between two calls of a
+/// function that calls itself: the interpreter bounds how deep its own frames are nested.
+#[cold]
+fn load<'py>(
+    slf: &Bound<'py, Call>,
+    key: &Bound<'py, PyAny>,
+    arguments: &Bound<'py, PyTuple>,
+    keywords: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = slf.py();
+    let flight = slf.call_method1("_open", (key,))?;
+    if let Ok(found) = flight.cast::<PyTuple>() {
+        return found.get_item(0);
+    }
+    let loaded = slf.getattr("_function").and_then(|function| {
+        let value = function.call(arguments, keywords)?;
+        let keywords = keywords.map_or_else(|| PyDict::new(py), Bound::clone);
+        slf.call_method1("_keep", (key, &flight, &value, arguments, keywords))?;
+        Ok(value)
+    });
+    loaded.map_err(|error| {
+        // An interrupt may keep this one from its work, too; others wait for the end of the load.
+        let failed = || slf.call_method1("_fail", (key, &flight, error.value(py)));
+        match failed().or_else(|_| failed()) {
+            Ok(_) => error,
+            Err(other) => other,
+        }
+    })
 }
 
 /// A single argument that is its own key, a `str` or an `int`; the key of others is a tuple of the arguments, as

@@ -14,6 +14,7 @@ import contextlib
 import contextvars
 import os
 import threading
+import types
 
 ABANDONED = object()
 
@@ -28,7 +29,7 @@ class LoadCycleError(RuntimeError):
 class Flight:
     """One run of a loader."""
 
-    __slots__ = ("awaited", "done", "error", "fill", "pid", "value", "watchers")
+    __slots__ = ("awaited", "done", "error", "fill", "pid", "token", "value", "watchers")
 
     def __init__(self):
         # The flights for which its loader waits; several, if it has started tasks.
@@ -38,6 +39,8 @@ class Flight:
         # What notices changes of the key since the loader began.
         self.fill = None
         self.pid = os.getpid()
+        # What its leader has to reset when it ends.
+        self.token = None
         self.value = ABANDONED
         # Futures of coroutines that wait, which may be of several loops.
         self.watchers = []
@@ -61,6 +64,16 @@ class Flight:
         if self.error is not None:
             raise self.error
         return self.value
+
+
+def _check_is_lasting(value):
+    """Refuses a result that its first user would use up, such as a coroutine that a loader did not await."""
+    if isinstance(value, (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)):
+        hint = ""
+        if isinstance(value, types.CoroutineType):
+            value.close()  # Nobody is to await it, and it would warn of that.
+            hint = "; await it in a coroutine function"
+        raise TypeError(f"the result is a {type(value).__name__}: it can be run once, so it cannot be cached{hint}")
 
 
 def _wake(future):
@@ -126,8 +139,7 @@ class Flights:
         if self._open.get(key) is flight:
             self._open.pop(key, None)
 
-    def close_and_end(self, key, flight):
-        """Ends a flight, so that the next call opens another one."""
+    def _close_and_end(self, key, flight):
         try:
             self._close(key, flight)
         finally:
@@ -135,59 +147,98 @@ class Flights:
 
     def run(self, key, begin, find, load, store):
         """The value that is loaded, here or in the call that leads."""
+        new = Flight()
+        try:
+            value = self.enter(key, new, begin, find)
+            if value is ABANDONED:
+                value = load()
+                self.keep(new, value, store)
+            return value
+        except Exception as error:
+            new.error = error
+            raise
+        finally:
+            self.land(key, new)
+
+    def enter(self, key, new, begin, find):
+        """Leads the flight `new`, or waits for the one that is open. Returns the value if there is one by then.
+
+        After `ABANDONED` the caller is to load the value, and to `keep` it. It lands the flight in any case.
+        """
         while True:
-            new = Flight()
-            try:
-                flight = self._join(key, new)
-                if flight is new:
-                    return self.lead(key, new, begin, find, load, store)
-                if flight in _leading.get():
-                    return load()
-                with _waiting_for(flight):
-                    flight.done.wait()
-            finally:
-                # An interrupt may come as soon as it is open.
-                if not new.done.is_set():
-                    self.close_and_end(key, new)
+            flight = self._join(key, new)
+            if flight is new:
+                return self._begin(new, begin, find)
+            if flight in _leading.get():
+                return ABANDONED
+            with _waiting_for(flight):
+                flight.done.wait()
             value = flight.outcome()
             if value is not ABANDONED:
                 return value
 
+    @staticmethod
+    def _begin(flight, begin, find):
+        flight.token = _leading.set((*_leading.get(), flight))
+        flight.fill = begin()
+        flight.value = find()
+        return flight.value
+
+    @staticmethod
+    def keep(flight, value, store):
+        """Stores what the leader of a flight has loaded; not what was loaded beside an open flight."""
+        _check_is_lasting(value)
+        if flight.fill is not None:
+            store(flight.fill, value)
+            flight.value = value
+
+    def land(self, key, flight):
+        """Ends a flight, so that the next call opens another one. It may have ended before."""
+        token, flight.token = flight.token, None
+        try:
+            # A coroutine that is thrown away is ended in the context of whoever does so.
+            if token is not None:
+                with contextlib.suppress(ValueError):
+                    _leading.reset(token)
+        finally:
+            if not flight.done.is_set():
+                self._close_and_end(key, flight)
+
     def lead(self, key, flight, begin, find, load, store):
         """Leads a flight that was opened."""
-        token = None
         try:
-            token = _leading.set((*_leading.get(), flight))
-            flight.fill = begin()
-            value = find()
-            if value is ABANDONED:
-                value = load()
-                store(flight.fill, value)
-            flight.value = value
-            return value
+            if self._begin(flight, begin, find) is ABANDONED:
+                self.keep(flight, load(), store)
         except Exception as error:
             flight.error = error
             raise
         finally:
-            if token is not None:
-                _leading.reset(token)
-            self.close_and_end(key, flight)
+            self.land(key, flight)
 
     async def run_async(self, key, begin, find, load, store):
         """As `run`, for a loader that returns an awaitable."""
+        new = Flight()
+        try:
+            value = await self._enter_async(key, new, begin, find)
+            if value is ABANDONED:
+                value = await load()
+                self.keep(new, value, store)
+            return value
+        except Exception as error:
+            new.error = error
+            raise
+        finally:
+            self.land(key, new)
+
+    async def _enter_async(self, key, new, begin, find):
         while True:
-            new = Flight()
-            try:
-                flight = self._join(key, new)
-                if flight is new:
-                    return await self.lead_async(key, new, begin, find, load, store)
-                if flight in _leading.get():
-                    return await load()
-                with _waiting_for(flight):
-                    await self._wait_async(flight)
-            finally:
-                if not new.done.is_set():
-                    self.close_and_end(key, new)
+            flight = self._join(key, new)
+            if flight is new:
+                return self._begin(new, begin, find)
+            if flight in _leading.get():
+                return ABANDONED
+            with _waiting_for(flight):
+                await self._wait_async(flight)
             value = flight.outcome()
             if value is not ABANDONED:
                 return value
@@ -206,22 +257,11 @@ class Flights:
 
     async def lead_async(self, key, flight, begin, find, load, store):
         """As `lead`."""
-        token = None
         try:
-            token = _leading.set((*_leading.get(), flight))
-            flight.fill = begin()
-            value = find()
-            if value is ABANDONED:
-                value = await load()
-                store(flight.fill, value)
-            flight.value = value
-            return value
+            if self._begin(flight, begin, find) is ABANDONED:
+                self.keep(flight, await load(), store)
         except Exception as error:
             flight.error = error
             raise
         finally:
-            # A coroutine that is thrown away is ended in the context of whoever does so.
-            if token is not None:
-                with contextlib.suppress(ValueError):
-                    _leading.reset(token)
-            self.close_and_end(key, flight)
+            self.land(key, flight)
