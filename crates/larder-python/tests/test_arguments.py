@@ -37,8 +37,9 @@ def test_a_policy_has_to_be_one_of_them_without_a_bound_too():
 
 
 def test_a_wrong_name_is_not_one_of_the_native_part():
-    with pytest.raises(TypeError, match="Cache.*'maxsize'"):
+    with pytest.raises(TypeError, match="'maxsize'") as raised:
         Cache(maxsize=5)
+    assert "Core" not in str(raised.value)
     assert list(inspect.signature(Cache).parameters)[:3] == ["capacity", "max_weight", "weigher"]
 
 
