@@ -56,7 +56,7 @@ mod _native {
     use pyo3::{Bound, PyResult};
 
     #[pymodule_export]
-    use crate::calls::Call;
+    use crate::calls::{Call, Method};
     #[pymodule_export]
     use crate::clock::ManualClock;
     #[pymodule_export]

@@ -4,6 +4,7 @@ import asyncio
 import copy
 import datetime
 import functools
+import gc
 import inspect
 import multiprocessing
 import pickle
@@ -266,3 +267,59 @@ def test_a_leader_that_finds_a_value_lands_its_flight():
     assert function._open(2) == ("there",) and list(function._flights._open) == [1]
     function._keep(1, flight, "value", (1,), {})
     assert not function._flights._open and function(1) == "value"
+
+
+def test_a_method_finds_its_result_with_and_without_keywords():
+    class Counter:
+        def __init__(self):
+            self.calls = []
+
+        @cached
+        def add(self, *args, **kwargs):
+            self.calls.append((args, kwargs))
+            return len(self.calls)
+
+    one, other = Counter(), Counter()
+    for args, kwargs in [((), {}), ((1,), {}), ((True,), {}), ((1.5,), {}), (("a",), {}), ((1, 2), {}), ((), {"a": 1})]:
+        first = one.add(*args, **kwargs)
+        assert one.add(*args, **kwargs) == first == len(one.calls)
+        assert Counter.add.cache.peek(one.add.cache_key(*args, **kwargs)) == first
+    assert one.add.cache_info()[:2] == (7, 7) and other.calls == []
+    assert other.add(1) == 1 == len(other.calls) and one.calls[1] == ((1,), {})
+    with pytest.raises(TypeError, match="unhashable"):
+        one.add([])
+
+
+def test_an_interrupted_method_is_waited_for_by_none():
+    calls = []
+
+    class Counter:
+        @cached
+        def add(self, x):
+            calls.append(x)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return x
+
+    counter = Counter()
+    counter.add(1)
+    with pytest.raises(KeyboardInterrupt):
+        counter.add(2)
+    assert not Counter.add._flights._open and counter.add(2) == 2 == counter.add(2) and calls == [1, 2, 2]
+
+
+def test_the_instances_of_methods_are_collected():
+    class Node:
+        @cached
+        def me(self):
+            return 1
+
+    references = []
+    for _ in range(20):
+        node = Node()
+        node.method = node.me
+        node.me()
+        references.append(weakref.ref(node))
+    del node
+    gc.collect()
+    assert all(reference() is None for reference in references) and not Node.me._instances.known

@@ -6,7 +6,7 @@ from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, Optional
 from typing_extensions import disjoint_base
 
 __all__ = [
-    "Call", "Core", "Fill", "Lookups", "ManualClock", "frequency", "policies", "ranked", "reset_shadow_counts",
+    "Call", "Core", "Fill", "Lookups", "ManualClock", "Method", "frequency", "policies", "ranked", "reset_shadow_counts",
     "segments", "shadow_report", "weight",
 ]
 
@@ -43,6 +43,15 @@ class Lookups:
 class Call:
     def __new__(cls, *_arguments: Any, **_keywords: Any) -> Call: ...
     def __call__(self, *arguments: Any, **keywords: Any) -> Any: ...
+
+@disjoint_base
+class Method:
+    def __new__(cls, function: Any, instance: Any, /) -> Method: ...
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any: ...
+    @property
+    def __func__(self) -> Any: ...
+    @property
+    def __self__(self) -> Any: ...
 
 @disjoint_base
 class Core(Generic[_K, _V]):

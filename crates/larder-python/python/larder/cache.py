@@ -58,7 +58,7 @@ class Cache(Core):
         if value is not _MISSING:
             return value
         return self._flights.run(
-            key, lambda: self.begin_fill(key), lambda: self.peek(key, ABANDONED), load,
+            key, self.begin_fill, lambda key: self.peek(key, ABANDONED), load,
             lambda fill, new: self.complete_fill(fill, key, new, ttl, tags),
         )
 
@@ -68,7 +68,7 @@ class Cache(Core):
         if value is not _MISSING:
             return value
         return await self._async_flights.run_async(
-            key, lambda: self.begin_fill(key), lambda: self.peek(key, ABANDONED), load,
+            key, self.begin_fill, lambda key: self.peek(key, ABANDONED), load,
             lambda fill, new: self.complete_fill(fill, key, new, ttl, tags),
         )
 

@@ -17,9 +17,9 @@ import types
 import weakref
 from collections import namedtuple
 
-from ._native import Call
+from ._native import Call, Method
 from .cache import Cache
-from .flights import ABANDONED, Flight, Flights
+from .flights import ABANDONED, Flight, Flights, check_is_lasting
 from .named import Named
 
 CacheInfo = namedtuple("CacheInfo", ["hits", "misses", "maxsize", "currsize"])
@@ -129,11 +129,12 @@ class _Instances:
 
     def __init__(self):
         self._numbers = itertools.count(1)
-        self._known = {}
+        # By identity: a weak reference, and the number. The native core looks here, too.
+        self.known = {}
 
     def number(self, instance):
         identity = id(instance)
-        known = self._known.get(identity)
+        known = self.known.get(identity)
         if known is not None and known[0]() is instance:
             return known[1]
         try:
@@ -143,15 +144,15 @@ class _Instances:
             raise TypeError(f"a cached method needs instances with weak references; add __weakref__ to {name}")
         # Of two threads that are the first to ask, both get the number that was there first.
         new = (reference, next(self._numbers))
-        known = self._known.setdefault(identity, new)
+        known = self.known.setdefault(identity, new)
         if known[0]() is not instance:
-            self._known[identity] = known = new
+            self.known[identity] = known = new
         return known[1]
 
     def _forget(self, identity, dead):
-        known = self._known.get(identity)
+        known = self.known.get(identity)
         if known is not None and known[0] is dead:
-            self._known.pop(identity, None)
+            self.known.pop(identity, None)
 
 
 class _Cached(Named):
@@ -211,8 +212,8 @@ class _Cached(Named):
         """The steps of a load, as `Flights` has them."""
         # Functions, because the interpreter calls those without using more of the C stack.
         return (
-            lambda: self.cache.begin_fill(key),
-            lambda: self._find(key),
+            self.cache.begin_fill,
+            self._find,
             lambda: self._function(*args, **kwargs),
             lambda fill, value: self._store(key, args, kwargs, fill, value),
         )
@@ -239,11 +240,8 @@ class _CachedFunction(_Cached, Call):
         super().__init__(function, options, cache)
         if not self._is_stale_allowed:
             # Then calls find their results in the native core.
-            self._look_up_in(self.cache, options.key is _make_key and not self._is_shared)
-
-    @property
-    def _call_bound(self):
-        return self._call if self._is_stale_allowed else self._find_or_load
+            has_plain_keys = options.key is _make_key and not self._is_shared
+            self._look_up_in(self.cache, has_plain_keys, self._instances.known)
 
     def _call_with_key(self, *args, **kwargs):
         return self._call(self.cache_key(*args, **kwargs), args, kwargs)
@@ -263,8 +261,7 @@ class _CachedFunction(_Cached, Call):
         """A tuple of the value that is there by now, or the flight of which the caller is to load it."""
         new = Flight()
         try:
-            begin, find, _, _ = self._steps(key, (), {})
-            value = self._flights.enter(key, new, begin, find)
+            value = self._flights.enter(key, new, self.cache.begin_fill, self._find)
             if value is ABANDONED:
                 return new
             self._flights.land(key, new)
@@ -275,9 +272,11 @@ class _CachedFunction(_Cached, Call):
 
     def _keep(self, key, flight, value, args, kwargs):
         """Ends the load with a value."""
-        *_, store = self._steps(key, args, kwargs)
         try:
-            self._flights.keep(flight, value, store)
+            check_is_lasting(value)
+            if flight.fill is not None:
+                self._store(key, args, kwargs, flight.fill, value)
+                flight.value = value
         except Exception as error:
             flight.error = error
             raise
@@ -335,9 +334,6 @@ class _CachedCoroutine(_Cached):
         # Tasks that renew, which the loop does not keep alive.
         self._tasks = set()
 
-    def _call_bound(self, key, args, kwargs):
-        return self._call(key, args, kwargs)
-
     async def __call__(self, *args, **kwargs):
         return await self._call(self.cache_key(*args, **kwargs), args, kwargs)
 
@@ -381,14 +377,10 @@ def _of_function(name):
     return property(lambda bound: getattr(bound.__func__, name))
 
 
-class _Bound:
+class _Bound(Method):
     """A cached method of one instance, which is copied, pickled, compared and described like a method of Python."""
 
-    __slots__ = ("__self__", "__func__", "__weakref__")
-
-    def __init__(self, function, instance):
-        self.__func__ = function
-        self.__self__ = instance
+    __slots__ = ()
 
     def __getattr__(self, name):
         return getattr(self.__func__, name)
@@ -417,8 +409,10 @@ class _Bound:
     def __signature__(self):
         return inspect.signature(types.MethodType(self.__func__, self.__self__))
 
-    def __call__(self, *args, **kwargs):
-        return self.__func__._call_bound(self.cache_key(*args, **kwargs), (self.__self__, *args), kwargs)
+    def _call(self, *args, **kwargs):
+        function = self.__func__
+        find_or_load = getattr(function, "_find_or_load", function._call)
+        return find_or_load(self.cache_key(*args, **kwargs), (self.__self__, *args), kwargs)
 
     def cache_key(self, *args, **kwargs):
         function = self.__func__
