@@ -28,7 +28,9 @@ run "$environment/bin/maturin" build --release --locked --interpreter "$python" 
 run "$python" -m pip install --quiet --no-deps --force-reinstall "$wheels"/*.whl
 run "$python" -m pytest -q -rs $crate/tests
 
-run "$python" -m mypy.stubtest larder --concise --mypy-config-file $crate/tests/mypy.ini \
+run "$python" $crate/tests/typed_program.py
+run "$python" -m mypy --strict --cache-dir /dev/null $crate/tests/typed_program.py
+run "$python" -m mypy.stubtest larder pyquickcache --concise --mypy-config-file $crate/tests/mypy.ini \
     --allowlist $crate/tests/stubtest.txt --ignore-positional-only
 
 # Unpacks the source distribution of a package, in which alone its tests are, into a folder, and names that.

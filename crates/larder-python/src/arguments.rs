@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use larder::{Policy, ShadowConfig};
-use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
-use pyo3::types::{PyAnyMethods, PyBool, PyDict, PyDictMethods, PyString};
-use pyo3::{Bound, IntoPyObjectExt, Py, PyAny, PyErr, PyResult};
+use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError, PyValueError};
+use pyo3::types::{PyAnyMethods, PyBool, PyDict, PyDictMethods, PyString, PyTuple};
+use pyo3::{Bound, FromPyObject, IntoPyObjectExt, Py, PyAny, PyErr, PyResult};
 
 /// The longest lifetime that is not taken for ever, in seconds: 500 years, near what the library can hold.
 const FOR_EVER: f64 = 500.0 * 365.25 * 86400.0;
@@ -22,7 +22,7 @@ pub(crate) fn lifetime(given: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<
         Ok(seconds) if !given.is_instance_of::<PyString>() => seconds,
         _ if given.hasattr("total_seconds")? => given.call_method0("total_seconds")?.extract()?,
         // An int that is too large for a float.
-        Err(error) if error.is_instance_of::<pyo3::exceptions::PyOverflowError>(given.py()) => {
+        Err(error) if error.is_instance_of::<PyOverflowError>(given.py()) => {
             if given.gt(0)? {
                 f64::INFINITY
             } else {
@@ -47,6 +47,125 @@ pub(crate) fn lifetime(given: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<
     Ok(Some(Duration::from_secs_f64(seconds).max(Duration::from_nanos(1))))
 }
 
+/// A span of time in seconds, or as a timedelta, that may be 0.
+///
+/// # Errors
+/// As those of `lifetime`; ValueError if it is below 0.
+pub(crate) fn span(given: &Bound<'_, PyAny>, name: &str) -> PyResult<Duration> {
+    if given.eq(0)? {
+        return Ok(Duration::ZERO);
+    }
+    let time = lifetime(given, name).map_err(|error| {
+        if error.is_instance_of::<PyValueError>(given.py()) {
+            return PyValueError::new_err(format!("{name} {given} is below 0"));
+        }
+        error
+    })?;
+    time.ok_or_else(|| {
+        PyTypeError::new_err(format!("{name} must be seconds or a timedelta, not None"))
+    })
+}
+
+/// A number of entries, of units of weight, or of what else is counted.
+///
+/// # Errors
+/// TypeError if it is no int; ValueError if it is below 0, or larger than the library can count.
+pub(crate) fn count<'py, T>(given: &Bound<'py, PyAny>, name: &str) -> PyResult<T>
+where
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
+{
+    given.extract::<T>().map_err(|error| {
+        let py = given.py();
+        if error.is_instance_of::<PyTypeError>(py) {
+            return PyTypeError::new_err(format!(
+                "{name} must be an int, not {}",
+                given.get_type()
+            ));
+        }
+        if !error.is_instance_of::<PyOverflowError>(py) {
+            return error;
+        }
+        let what = if given.lt(0).unwrap_or(false) { "below 0" } else { "too large" };
+        PyValueError::new_err(format!("{name} {given} is {what}"))
+    })
+}
+
+/// As `count`, for what may be left out.
+///
+/// # Errors
+/// As those of `count`.
+pub(crate) fn optional_count<'py, T>(
+    given: Option<&Bound<'py, PyAny>>,
+    name: &str,
+) -> PyResult<Option<T>>
+where
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
+{
+    given.map(|given| count(given, name)).transpose()
+}
+
+/// A key and a value: an iterable of two, as `dict` takes them.
+///
+/// # Errors
+/// TypeError if it is no iterable; ValueError if it has not two items.
+fn pair<'py>(given: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    if given.is_exact_instance_of::<PyTuple>()
+        && let Ok(pair) = given.extract()
+    {
+        return Ok(pair);
+    }
+    let items = given.try_iter().map_err(|_| {
+        let class = given.get_type();
+        PyTypeError::new_err(format!(
+            "an item to store must be a pair of key and value, not {class}"
+        ))
+    })?;
+    // No more than tell that it is no pair.
+    let mut items = items.take(3).collect::<PyResult<Vec<_>>>()?.into_iter();
+    match (items.next(), items.next(), items.next()) {
+        (Some(key), Some(value), None) => Ok((key, value)),
+        _ => Err(PyValueError::new_err("an item to store must be a pair of key and value")),
+    }
+}
+
+/// Calls `store` for each pair of what has keys, such as a mapping or a cache, or of an iterable, as `dict.update` does.
+///
+/// # Errors
+/// What `store`, or the code of the given object, raises; as those of `pair`.
+pub(crate) fn for_each_pair<'py>(
+    given: &Bound<'py, PyAny>,
+    mut store: impl FnMut(&Bound<'py, PyAny>, &Bound<'py, PyAny>) -> PyResult<()>,
+) -> PyResult<()> {
+    let is_keyed = given.hasattr("keys")?;
+    // By preference: an entry of a cache may leave between a look at its key and one at its value.
+    let has_items = is_keyed && given.hasattr("items")?;
+    if is_keyed && !has_items {
+        for key in given.call_method0("keys")?.try_iter()? {
+            let key = key?;
+            store(&key, &given.get_item(&key)?)?;
+        }
+        return Ok(());
+    }
+    let items = if has_items { &given.call_method0("items")? } else { given };
+    for item in items.try_iter()? {
+        let (key, value) = pair(&item?)?;
+        store(&key, &value)?;
+    }
+    Ok(())
+}
+
+/// The name of an eviction policy.
+///
+/// # Errors
+/// ValueError if there is none of that name.
+pub(crate) fn check_policy(name: &str) -> PyResult<()> {
+    if Policy::names().any(|known| known == name) {
+        return Ok(());
+    }
+    let known = Policy::names().collect::<Vec<_>>().join(", ");
+    Err(PyValueError::new_err(format!("unknown policy '{name}'; known are {known}")))
+}
+
 /// Tags: an iterable of strings, but not one string.
 ///
 /// # Errors
@@ -56,7 +175,14 @@ pub(crate) fn tags(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
     if given.is_instance_of::<PyString>() {
         return Err(PyTypeError::new_err("tags must be an iterable of strings, not one string"));
     }
-    given.try_iter()?.map(|tag| tag?.extract()).collect()
+    let tags = given.try_iter()?.map(|tag| {
+        let tag = tag?;
+        if tag.is_instance_of::<PyString>() {
+            return tag.extract();
+        }
+        Err(PyTypeError::new_err(format!("a tag must be a string, not {}", tag.get_type())))
+    });
+    tags.collect()
 }
 
 /// The shadow caches: True for the cache's own policy at the default multiples, or a dict that may have
@@ -90,7 +216,9 @@ pub(crate) fn shadow(
                     }
                 }
                 "multiples" => config = config.multiples(value.extract::<Vec<f64>>()?),
-                "sample_entries" => config = config.sample_entries(value.extract()?),
+                "sample_entries" => {
+                    config = config.sample_entries(count(&value, "sample_entries")?);
+                }
                 other => {
                     let message = format!(
                         "shadow has no option '{other}'; there are policies, multiples and sample_entries"

@@ -1,9 +1,6 @@
 //! A clock for tests.
 
-use std::time::Duration;
-
 use larder::test::FakeClock;
-use pyo3::types::PyAnyMethods;
 use pyo3::{Bound, PyAny, PyResult, pyclass, pymethods};
 
 use crate::arguments;
@@ -25,10 +22,7 @@ impl ManualClock {
 
     /// Moves the clock on, by seconds or by a timedelta.
     fn advance(&self, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
-        let is_zero = seconds.eq(0)?;
-        let by =
-            if is_zero { Some(Duration::ZERO) } else { arguments::lifetime(seconds, "seconds")? };
-        self.clock.advance(by.unwrap_or(Duration::ZERO));
+        self.clock.advance(arguments::span(seconds, "seconds")?);
         Ok(())
     }
 

@@ -3,19 +3,19 @@
 //! Every verb ends with [`Core::settle`], which releases the objects that the library has let go of and calls
 //! the listener. No verb holds anything of the library's then.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 
-use larder::{Cache, Explanation, Inserted, KeyState, Maintenance, Policy, Rejection};
+use larder::{Cache, Explanation, Maintenance, Policy};
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::types::{PyAnyMethods, PyDict, PyDictMethods, PyList, PyMappingMethods, PyTypeMethods};
+use pyo3::types::{PyAnyMethods, PyDict, PyDictMethods, PyList, PyTypeMethods};
 use pyo3::{Bound, Py, PyAny, PyResult, PyTraverseError, PyVisit, Python, pyclass, pymethods};
 
 use crate::arguments;
 use crate::clock::ManualClock;
 use crate::listening::Listening;
 use crate::loads::Fill;
-use crate::store::{self, Extras, Store, Verb};
+use crate::store::{Extras, Store, Verb};
 
 /// What an entry takes besides its place in the holdings: the library's header and metadata, key and value, and
 /// a bucket.
@@ -31,8 +31,8 @@ const NO_BOUND: usize = 1 << 33;
 pub(crate) struct Core {
     pub(crate) store: Store,
     is_unbounded: bool,
-    weigher: Option<Py<PyAny>>,
-    listening: Listening,
+    pub(crate) weigher: Option<Py<PyAny>>,
+    pub(crate) listening: Listening,
 }
 
 #[pymethods]
@@ -40,20 +40,20 @@ impl Core {
     #[new]
     #[pyo3(signature = (
         capacity = None, *, max_weight = None, weigher = None, policy = "window_tiny_lfu", ttl = None,
-        idle = None, jitter = 0.0, listener = None, explain = 0, clock = None, lazy_expiry = false,
+        idle = None, jitter = 0.0, listener = None, explain = None, clock = None, lazy_expiry = false,
         shadow = None
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are the keyword arguments of a class")]
     fn new(
-        capacity: Option<usize>,
-        max_weight: Option<u64>,
+        capacity: Option<&Bound<'_, PyAny>>,
+        max_weight: Option<&Bound<'_, PyAny>>,
         weigher: Option<Bound<'_, PyAny>>,
         policy: &str,
         ttl: Option<&Bound<'_, PyAny>>,
         idle: Option<&Bound<'_, PyAny>>,
         jitter: f64,
         listener: Option<Bound<'_, PyAny>>,
-        explain: usize,
+        explain: Option<&Bound<'_, PyAny>>,
         clock: Option<&Bound<'_, ManualClock>>,
         lazy_expiry: bool,
         shadow: Option<&Bound<'_, PyAny>>,
@@ -65,6 +65,11 @@ impl Core {
                 return Err(PyTypeError::new_err(format!("{name} must be callable")));
             }
         }
+        let capacity = arguments::optional_count(capacity, "capacity")?;
+        let max_weight = arguments::optional_count(max_weight, "max_weight")?;
+        let explain: usize = arguments::optional_count(explain, "explain")?.unwrap_or(0);
+        // A cache without a bound has no use for its policy, but a name that is none is an error there, too.
+        arguments::check_policy(policy)?;
         let mut builder = Cache::builder()
             .policy(Policy::named(policy))
             .partitions(1)
@@ -226,19 +231,11 @@ impl Core {
         ttl: Option<&Bound<'_, PyAny>>,
         tags: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
-        let items;
-        let pairs = match pairs.cast::<pyo3::types::PyMapping>() {
-            Ok(mapping) => {
-                items = mapping.items()?.into_any();
-                &items
-            }
-            Err(_) => pairs,
-        };
         let mut stored = 0;
-        for pair in pairs.try_iter()? {
-            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
-            stored += usize::from(self.insert(&key, &value, Verb::Set, ttl, tags)?);
-        }
+        arguments::for_each_pair(pairs, |key, value| {
+            stored += usize::from(self.insert(key, value, Verb::Set, ttl, tags)?);
+            Ok(())
+        })?;
         Ok(stored)
     }
 
@@ -453,10 +450,11 @@ impl Core {
 
     /// Changes the bound on the number of entries; the excess is evicted at once.
     #[pyo3(signature = (capacity, /))]
-    fn set_capacity(&self, py: Python<'_>, capacity: usize) -> PyResult<()> {
-        if self.is_unbounded {
+    fn set_capacity(&self, py: Python<'_>, capacity: &Bound<'_, PyAny>) -> PyResult<()> {
+        let capacity = arguments::count(capacity, "capacity")?;
+        if self.capacity().is_none() {
             return Err(PyValueError::new_err(
-                "the cache was made without a bound, and keeps none",
+                "the cache was made without a capacity, so it cannot be given one",
             ));
         }
         let changed = self.store.cache.set_capacity(capacity);
@@ -509,104 +507,5 @@ impl Core {
         // within the library. If it is refused, the rest stays for the end of the cache.
         let _ = self.store.cache.flush();
         while self.store.holdings.settle().is_some() {}
-    }
-}
-
-impl Core {
-    #[inline]
-    pub(crate) fn look_up(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
-        let py = key.py();
-        let cache = &self.store.cache;
-        let looked = Cell::new(0_u64);
-        let found = self.store.find(key, |query| {
-            looked.set(looked.get() + 1);
-            cache.read(query, |value| value.object(py))
-        });
-        if looked.get() > 1 {
-            // All but the last were misses of lookups that went on.
-            store::add(&self.store.spurious_misses, looked.get() - 1);
-        }
-        self.settle(py);
-        found
-    }
-
-    pub(crate) fn insert(
-        &self,
-        key: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        verb: Verb,
-        ttl: Option<&Bound<'_, PyAny>>,
-        tags: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<bool> {
-        let extras = self.extras(key, value, ttl, tags)?;
-        self.insert_with(key, value, verb, &extras)
-    }
-
-    fn extras(
-        &self,
-        key: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        ttl: Option<&Bound<'_, PyAny>>,
-        tags: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Extras<'static>> {
-        Ok(Extras {
-            ttl: ttl.map_or(Ok(None), |given| arguments::lifetime(given, "ttl"))?,
-            tags: arguments::tags(tags)?,
-            weight: arguments::weight(self.weigher.as_ref(), key, value)?,
-            fill: None,
-        })
-    }
-
-    fn insert_with(
-        &self,
-        key: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        verb: Verb,
-        extras: &Extras<'_>,
-    ) -> PyResult<bool> {
-        let inserted = self.store.insert(key, value, verb, extras);
-        self.settle(key.py());
-        match inserted? {
-            Some(Inserted::Rejected(
-                rejection @ (Rejection::TooManyTags { .. } | Rejection::ReservedTag),
-            )) => Err(PyValueError::new_err(rejection.to_string())),
-            inserted => Ok(inserted.is_some_and(|inserted| inserted.is_stored())),
-        }
-    }
-
-    fn state_after(
-        &self,
-        key: &Bound<'_, PyAny>,
-        verb: impl Fn(&crate::key::Query<'_, '_>) -> KeyState,
-    ) -> PyResult<&'static str> {
-        let found = self.store.find(key, |query| match verb(query) {
-            KeyState::Missing => None,
-            state => Some(state),
-        });
-        self.settle(key.py());
-        Ok(match found? {
-            None | Some(KeyState::Missing) => "missing",
-            Some(KeyState::Valid) => "valid",
-            Some(KeyState::Expired) => "expired",
-            Some(KeyState::Invalidated) => "invalidated",
-        })
-    }
-
-    fn collect<T>(
-        &self,
-        mut item: impl FnMut(&crate::key::Key, &crate::store::Value, larder::EntryInfo) -> T,
-    ) -> Vec<T> {
-        let mut items = Vec::new();
-        self.store.for_each(|key, value, info| items.push(item(key, value, info)));
-        items
-    }
-
-    /// Releases what the library has let go of, and notifies the listener.
-    #[inline]
-    pub(crate) fn settle(&self, py: Python<'_>) {
-        let holdings = &self.store.holdings;
-        if holdings.is_unsettled() && holdings.release_quiet(py) {
-            self.listening.settle(holdings, py);
-        }
     }
 }

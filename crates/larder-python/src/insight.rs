@@ -7,6 +7,7 @@ use larder::{Policy, ShadowPoint};
 use pyo3::types::{PyAnyMethods, PyDict, PyDictMethods, PyList};
 use pyo3::{Bound, Py, PyAny, PyResult, Python, pyfunction};
 
+use crate::arguments;
 use crate::core::Core;
 
 /// The names of the eviction policies.
@@ -20,9 +21,10 @@ pub(crate) fn policies() -> Vec<String> {
 pub(crate) fn ranked<'py>(
     core: &Bound<'py, Core>,
     is_coldest: bool,
-    count: usize,
+    count: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyList>> {
     let py = core.py();
+    let count = arguments::count(count, "count")?;
     let cache = &core.get().store.cache;
     let keys: Vec<Py<PyAny>> = {
         // A clone of a key owns no reference. Until this ends, no entry that was seen since is dropped, so

@@ -2,9 +2,10 @@
 //!
 //! Decorators, the interface of PyQuickCache and the backend of Django are modules in Python above the class
 //! [`Core`](core::Core). The modules here from the top to the ground: `insight` says what a cache knows of itself,
-//! `calls` and `lookups` have what a decorated call and PyQuickCache's `get` do on a hit, `core` has the class and
-//! its verbs, `quick` and `fast` a short way into some, `listening` the listener, `store` the entries behind it,
-//! `loads` knows which loads are stale, `key` compares keys, and `holdings` owns every object.
+//! `calls` and `lookups` have what a decorated call and PyQuickCache's `get` do, `verbs` has what the methods of the
+//! class have in common, `core` the class, `quick` and `fast` a short way into some methods, `listening` the listener,
+//! `store` the entries behind it, `loads` knows which loads are stale, `key` compares keys, and `holdings` owns every
+//! object.
 //!
 //! # No Python code in the wrong place
 //! `__eq__`, `__hash__`, `__del__`, weighers and listeners are Python code: they may raise, take seconds, use
@@ -29,6 +30,7 @@ mod calls;
 mod lookups;
 #[cfg(not(PyPy))]
 mod quick;
+mod verbs;
 mod core;
 #[cfg(not(PyPy))]
 mod fast;
@@ -54,7 +56,7 @@ mod _native {
     use pyo3::{Bound, PyResult};
 
     #[pymodule_export]
-    use crate::calls::Call;
+    use crate::calls::{Call, Method};
     #[pymodule_export]
     use crate::clock::ManualClock;
     #[pymodule_export]

@@ -161,8 +161,9 @@ impl Store {
         }
     }
 
+    /// Calls `verb` for the stored keys that Python finds equal to `key`, until it finds one.
     #[cold]
-    fn find_equal<'py, R>(
+    pub(crate) fn find_equal<'py, R>(
         &self,
         key: &Bound<'py, PyAny>,
         hash: isize,

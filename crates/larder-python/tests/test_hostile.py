@@ -386,7 +386,7 @@ def test_loads_among_hostile_keys_and_changes():
     while cache._flights._open:
         # What a key that raised has left behind goes with the next call of its key.
         flight = cache._flights._open.popitem()[1]
-        assert flight.done.is_set()
+        assert flight.is_done
 
 
 def test_bytes_and_text_are_not_compared():

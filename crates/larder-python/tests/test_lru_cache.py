@@ -68,7 +68,6 @@ DIFFERENT = {
     "test_lru_cache_threaded2": "it wants each thread that misses to run the function",
     "test_lru_hash_only_once": "the hash of an argument is computed anew for each step of a miss",
     "test_lru_method": "a method's instances need weak references, and each has results of its own",
-    "test_lru_reentrancy_with_len": "it calls the function while it replaces the built-in len",
 }
 
 if CPythonTests is not None:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import random
 import struct
 import sys
@@ -283,3 +284,45 @@ def test_no_class_of_a_file_is_made(tmp_path):
     path.write_text(text)
     cache = larder.Cache(10)
     assert cache.load(path, "json") == 1 and cache["a"] == {"__class__": "Exception"}
+
+
+def test_a_snapshot_of_another_version_says_so(tmp_path):
+    path, cache = tmp_path / "cache", Cache(10)
+    cache["a"] = 1
+    cache.save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:7] + b"\x02" + data[8:])
+    with pytest.raises(SnapshotError, match="version 2, and this release of larder reads version 1"):
+        cache.load(path)
+
+
+def test_a_snapshot_in_the_other_format_says_which(tmp_path):
+    path, cache = tmp_path / "cache", Cache(10)
+    cache["a"] = 1
+    for written, read in (("binary", "json"), ("json", "binary")):
+        cache.save(path, written)
+        with pytest.raises(SnapshotError, match=f"format='{written}'"):
+            cache.load(path, read)
+
+
+@pytest.mark.parametrize("format", ["binary", "json"])
+def test_a_value_that_cannot_be_written_is_named_by_its_key(format, tmp_path):
+    cache = Cache(10)
+    cache.update({"good": 1, "bad": {"deep": [object()]}, "fine": 2})
+    with pytest.raises(SnapshotError, match="the entry of 'bad': .*object"):
+        cache.save(tmp_path / "cache", format)
+
+
+def test_an_error_of_the_file_system_names_the_file(tmp_path):
+    cache = Cache(10)
+    for path in (tmp_path / "missing" / "cache", tmp_path):
+        with pytest.raises(OSError) as raised:
+            cache.save(path)
+        assert raised.value.filename == str(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_may_be_bytes(tmp_path):
+    cache, path = Cache(10), os.fsencode(tmp_path / "cache")
+    cache["a"] = 1
+    assert cache.save(path) == 1 == Cache(10).load(path)

@@ -6,7 +6,7 @@ from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, Optional
 from typing_extensions import disjoint_base
 
 __all__ = [
-    "Call", "Core", "Fill", "Lookups", "ManualClock", "frequency", "policies", "ranked", "reset_shadow_counts",
+    "Call", "Core", "Fill", "Lookups", "ManualClock", "Method", "frequency", "policies", "ranked", "reset_shadow_counts",
     "segments", "shadow_report", "weight",
 ]
 
@@ -45,6 +45,15 @@ class Call:
     def __call__(self, *arguments: Any, **keywords: Any) -> Any: ...
 
 @disjoint_base
+class Method:
+    def __new__(cls, function: Any, instance: Any, /) -> Method: ...
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any: ...
+    @property
+    def __func__(self) -> Any: ...
+    @property
+    def __self__(self) -> Any: ...
+
+@disjoint_base
 class Core(Generic[_K, _V]):
     def __new__(
         cls,
@@ -57,7 +66,7 @@ class Core(Generic[_K, _V]):
         idle: Optional[_Seconds] = None,
         jitter: float = 0.0,
         listener: Optional[Callable[[_K, _V, str], object]] = None,
-        explain: int = 0,
+        explain: Optional[int] = None,
         clock: Optional[ManualClock] = None,
         lazy_expiry: bool = False,
         shadow: Union[bool, dict[str, Any], None] = None,

@@ -1,5 +1,7 @@
 """The cache: the native core, and what is written in Python above it."""
 
+import types
+
 from ._native import Core, frequency, ranked, reset_shadow_counts, segments, shadow_report
 from .flights import ABANDONED, Flights
 from .snapshots import MAX_BYTES, load, save
@@ -30,8 +32,17 @@ class Cache(Core):
     # Made by `__new__`, so that a subclass may have an `__init__` of its own.
     __slots__ = ("_flights", "_async_flights")
 
-    def __new__(cls, *args, **kwargs):
-        cache = super().__new__(cls, *args, **kwargs)
+    # The types of keys and values, for annotations.
+    __class_getitem__ = classmethod(types.GenericAlias)
+
+    def __new__(
+        cls, capacity=None, *, max_weight=None, weigher=None, policy="window_tiny_lfu", ttl=None, idle=None, jitter=0.0,
+        listener=None, explain=None, clock=None, lazy_expiry=False, shadow=None,
+    ):
+        cache = super().__new__(
+            cls, capacity, max_weight=max_weight, weigher=weigher, policy=policy, ttl=ttl, idle=idle, jitter=jitter,
+            listener=listener, explain=explain, clock=clock, lazy_expiry=lazy_expiry, shadow=shadow,
+        )
         # Apart, because a thread that waits for a coroutine of its own loop would wait for ever.
         cache._flights, cache._async_flights = Flights(), Flights()
         return cache
@@ -47,7 +58,7 @@ class Cache(Core):
         if value is not _MISSING:
             return value
         return self._flights.run(
-            key, lambda: self.begin_fill(key), lambda: self.peek(key, ABANDONED), load,
+            key, self.begin_fill, lambda key: self.peek(key, ABANDONED), load,
             lambda fill, new: self.complete_fill(fill, key, new, ttl, tags),
         )
 
@@ -57,7 +68,7 @@ class Cache(Core):
         if value is not _MISSING:
             return value
         return await self._async_flights.run_async(
-            key, lambda: self.begin_fill(key), lambda: self.peek(key, ABANDONED), load,
+            key, self.begin_fill, lambda key: self.peek(key, ABANDONED), load,
             lambda fill, new: self.complete_fill(fill, key, new, ttl, tags),
         )
 
@@ -73,7 +84,7 @@ class Cache(Core):
                 return default  # It is too heavy for the cache.
 
     def update(self, pairs=(), /, **more):
-        """Stores every pair of a mapping or an iterable, and every keyword."""
+        """Stores every pair of a mapping, a cache or an iterable, and every keyword."""
         self.set_many(pairs)
         self.set_many(more)
 

@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from types import GenericAlias
 from typing import Any, Awaitable, Callable, Iterable, Mapping, Optional, TypeVar, Union
 
 from ._native import Core
@@ -11,6 +12,7 @@ _V = TypeVar("_V")
 _Seconds = Union[int, float, timedelta]
 
 class Cache(Core[_K, _V]):
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def get_or_load(
         self,
         key: _K,

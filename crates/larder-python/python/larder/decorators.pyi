@@ -1,5 +1,6 @@
 """Types of the decorators."""
 
+from datetime import timedelta
 from typing import (
     Any,
     Callable,
@@ -45,13 +46,13 @@ def cached(maxsize: Callable[..., _R]) -> CachedFunction[_R]: ...
 def cached(
     maxsize: Optional[int] = 128,
     *,
-    ttl: Optional[float] = None,
+    ttl: Union[float, timedelta, None] = None,
     key: Optional[Callable[..., Hashable]] = None,
     typed: bool = False,
     tags: Union[Iterable[str], Callable[..., Iterable[str]], None] = None,
     cache: Optional[Cache[Any, Any]] = None,
     policy: Optional[str] = None,
-    stale_while_revalidate: float = 0,
-    stale_if_error: float = 0,
+    stale_while_revalidate: Union[float, timedelta] = 0,
+    stale_if_error: Union[float, timedelta] = 0,
     timer: Callable[[], float] = ...,
 ) -> Callable[[Callable[..., _R]], CachedFunction[_R]]: ...

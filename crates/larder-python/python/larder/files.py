@@ -13,7 +13,8 @@ import struct
 import tempfile
 import zlib
 
-MAGIC = b"larder\x00\x01"
+NAME, VERSION = b"larder\x00", b"\x01"
+MAGIC = NAME + VERSION
 HEAD = struct.Struct("<QI")
 MAX_DEPTH = 100
 # Keys of one hash that a dict, a set or a cache in a file may have. Honest files have a few.
@@ -26,7 +27,16 @@ class SnapshotError(Exception):
 
 def write_atomically(path, data):
     """Writes a file so that its name refers to the old content or to the new one, also after a crash."""
-    path = os.path.realpath(path)
+    path = os.fsdecode(os.path.realpath(path))
+    try:
+        _write_beside(path, data)
+    except OSError as error:
+        # The temporary file, which it names, is not the one that the caller asked for.
+        raise OSError(error.errno, error.strerror, path) from error
+    _sync_folder(os.path.dirname(path))
+
+
+def _write_beside(path, data):
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".larder-")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -37,7 +47,6 @@ def write_atomically(path, data):
     except BaseException:
         os.unlink(temporary)
         raise
-    _sync_folder(os.path.dirname(path))
 
 
 def _sync_folder(folder):
@@ -64,8 +73,13 @@ def decode(data):
     """What the bytes of a file hold."""
     data = bytes(data)
     start = len(MAGIC) + HEAD.size
+    if data.startswith(NAME) and not data.startswith(MAGIC) and len(data) > len(NAME):
+        raise SnapshotError(
+            f"the snapshot is of version {data[len(NAME)]}, and this release of larder reads version {VERSION[0]}"
+        )
     if len(data) < start or not data.startswith(MAGIC):
-        raise SnapshotError("this is no snapshot of larder")
+        hint = "; one in JSON is loaded with format='json'" if data[:1] == b"{" else ""
+        raise SnapshotError(f"this is no snapshot of larder{hint}")
     length, checksum = HEAD.unpack_from(data, len(MAGIC))
     body = data[start:]
     if len(body) != length:

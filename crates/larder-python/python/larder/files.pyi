@@ -4,6 +4,8 @@ import os
 import struct
 from typing import Any, Final, Union
 
+NAME: Final[bytes]
+VERSION: Final[bytes]
 MAGIC: Final[bytes]
 HEAD: Final[struct.Struct]
 MAX_DEPTH: Final[int]

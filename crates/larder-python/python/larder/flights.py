@@ -12,8 +12,10 @@ would close the circle raises `LoadCycleError`.
 import asyncio
 import contextlib
 import contextvars
+import functools
 import os
 import threading
+import types
 
 ABANDONED = object()
 
@@ -25,36 +27,69 @@ class LoadCycleError(RuntimeError):
     """Loaders wait for each other's values, so that none of them could end."""
 
 
+def check_is_lasting(value):
+    """Refuses a result that its first user would use up, such as a coroutine that a loader did not await."""
+    if isinstance(value, (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)):
+        hint = ""
+        if isinstance(value, types.CoroutineType):
+            value.close()  # Nobody is to await it, and it would warn of that.
+            hint = "; await it in a coroutine function"
+        raise TypeError(f"the result is a {type(value).__name__}: it can be run once, so it cannot be cached{hint}")
+
+
 class Flight:
     """One run of a loader."""
 
-    __slots__ = ("awaited", "done", "error", "fill", "pid", "value", "watchers")
+    __slots__ = ("awaited", "error", "fill", "is_done", "pid", "token", "value", "watchers")
 
     def __init__(self):
         # The flights for which its loader waits; several, if it has started tasks.
         self.awaited = []
-        self.done = threading.Event()
         self.error = None
         # What notices changes of the key since the loader began.
         self.fill = None
+        self.is_done = False
         self.pid = os.getpid()
+        # What its leader has to reset when it ends.
+        self.token = None
         self.value = ABANDONED
-        # Futures of coroutines that wait, which may be of several loops.
+        # Functions that wake the threads and coroutines that wait.
         self.watchers = []
 
     def is_open_to(self, pid):
         """Whether a call of that process may wait for it. A call after a change of the key may not."""
-        return self.pid == pid and not self.done.is_set() and not (self.fill is not None and self.fill.is_stale)
+        return self.pid == pid and not self.is_done and not (self.fill is not None and self.fill.is_stale)
 
     def end(self):
-        self.done.set()
-        # A watcher that is added from now on finds the flight done.
-        while self.watchers:
-            loop, future = self.watchers.pop()
-            try:
-                loop.call_soon_threadsafe(_wake, future)
-            except RuntimeError:
-                pass  # The loop is closed, and no coroutine of it waits any more.
+        """Ends it. A call after one that was interrupted does the rest."""
+        self.is_done = True
+        # Who begins to wait from now on finds it done.
+        for wake in list(self.watchers):
+            wake()
+
+    def wait(self):
+        """Waits for its end."""
+        gate = threading.Lock()
+        gate.acquire()
+        with self._watched_by(functools.partial(_open, gate)):
+            if not self.is_done:
+                gate.acquire()
+
+    async def wait_async(self):
+        """As `wait`."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        with self._watched_by(functools.partial(_wake, loop, future)):
+            if not self.is_done:
+                await future
+
+    @contextlib.contextmanager
+    def _watched_by(self, wake):
+        self.watchers.append(wake)
+        try:
+            yield
+        finally:
+            self.watchers.remove(wake)
 
     def outcome(self):
         """The value that the leader loaded, or `ABANDONED`; raises what the loader raised."""
@@ -63,7 +98,31 @@ class Flight:
         return self.value
 
 
-def _wake(future):
+# More than it takes to end a flight and to wake those who wait, in a thread or in a loop.
+_FRAMES_TO_END = 10
+
+
+def _make_room(frames):
+    """Raises a RecursionError where no flight could be ended that is opened here, for which others would wait."""
+    if frames:
+        _make_room(frames - 1)
+
+
+def _open(gate):
+    try:
+        gate.release()
+    except RuntimeError:
+        pass  # It is open.
+
+
+def _wake(loop, future):
+    try:
+        loop.call_soon_threadsafe(_set_done, future)
+    except RuntimeError:
+        pass  # The loop is closed, and no coroutine of it waits any more.
+
+
+def _set_done(future):
     if not future.done():
         future.set_result(None)
 
@@ -92,7 +151,7 @@ def _waits_for_any(flight, goals):
         flight = left.pop()
         if flight in goals:
             return True
-        if flight not in seen and not flight.done.is_set():
+        if flight not in seen and not flight.is_done:
             seen.add(flight)
             left.extend(list(flight.awaited))
     return False
@@ -101,9 +160,9 @@ def _waits_for_any(flight, goals):
 class Flights:
     """The open flights of a cache, by key.
 
-    The methods are given the steps of a load: `begin` returns what notices changes of the key; `find` returns
-    the value that is there, or `ABANDONED`, since another leader may have stored one after the caller
-    looked; `load` returns the new value; `store` is given it, and what `begin` has returned.
+    The methods are given the steps of a load: `begin(key)` returns what notices changes of the key; `find(key)`
+    returns the value that is there, or `ABANDONED`, since another leader may have stored one after the caller
+    looked; `load()` returns the new value; `store` is given what `begin` has returned, and the value.
     """
 
     def __init__(self):
@@ -126,8 +185,7 @@ class Flights:
         if self._open.get(key) is flight:
             self._open.pop(key, None)
 
-    def close_and_end(self, key, flight):
-        """Ends a flight, so that the next call opens another one."""
+    def _close_and_end(self, key, flight):
         try:
             self._close(key, flight)
         finally:
@@ -135,93 +193,111 @@ class Flights:
 
     def run(self, key, begin, find, load, store):
         """The value that is loaded, here or in the call that leads."""
-        while True:
-            new = Flight()
-            try:
-                flight = self._join(key, new)
-                if flight is new:
-                    return self.lead(key, new, begin, find, load, store)
-                if flight in _leading.get():
-                    return load()
-                with _waiting_for(flight):
-                    flight.done.wait()
-            finally:
-                # An interrupt may come as soon as it is open.
-                if not new.done.is_set():
-                    self.close_and_end(key, new)
-            value = flight.outcome()
-            if value is not ABANDONED:
-                return value
-
-    def lead(self, key, flight, begin, find, load, store):
-        """Leads a flight that was opened."""
-        token = None
+        new = Flight()
         try:
-            token = _leading.set((*_leading.get(), flight))
-            flight.fill = begin()
-            value = find()
+            value = self.enter(key, new, begin, find)
             if value is ABANDONED:
                 value = load()
-                store(flight.fill, value)
-            flight.value = value
+                self.keep(new, value, store)
             return value
         except Exception as error:
-            flight.error = error
+            new.error = error
             raise
         finally:
-            if token is not None:
-                _leading.reset(token)
-            self.close_and_end(key, flight)
+            self.land(key, new)
 
-    async def run_async(self, key, begin, find, load, store):
-        """As `run`, for a loader that returns an awaitable."""
+    def enter(self, key, new, begin, find):
+        """Leads the flight `new`, or waits for the one that is open. Returns the value if there is one by then.
+
+        After `ABANDONED` the caller is to load the value, and to `keep` it. It lands the flight in any case.
+        """
+        _make_room(_FRAMES_TO_END)
         while True:
-            new = Flight()
-            try:
-                flight = self._join(key, new)
-                if flight is new:
-                    return await self.lead_async(key, new, begin, find, load, store)
-                if flight in _leading.get():
-                    return await load()
-                with _waiting_for(flight):
-                    await self._wait_async(flight)
-            finally:
-                if not new.done.is_set():
-                    self.close_and_end(key, new)
+            flight = self._join(key, new)
+            if flight is new:
+                return self._begin(key, new, begin, find)
+            if flight in _leading.get():
+                return ABANDONED
+            with _waiting_for(flight):
+                flight.wait()
             value = flight.outcome()
             if value is not ABANDONED:
                 return value
 
-    async def _wait_async(self, flight):
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        watcher = (loop, future)
-        flight.watchers.append(watcher)
-        try:
-            if not flight.done.is_set():
-                await future
-        finally:
-            with contextlib.suppress(ValueError):
-                flight.watchers.remove(watcher)
+    @staticmethod
+    def _begin(key, flight, begin, find):
+        flight.token = _leading.set((*_leading.get(), flight))
+        flight.fill = begin(key)
+        flight.value = find(key)
+        return flight.value
 
-    async def lead_async(self, key, flight, begin, find, load, store):
-        """As `lead`."""
-        token = None
-        try:
-            token = _leading.set((*_leading.get(), flight))
-            flight.fill = begin()
-            value = find()
-            if value is ABANDONED:
-                value = await load()
-                store(flight.fill, value)
+    @staticmethod
+    def keep(flight, value, store):
+        """Stores what the leader of a flight has loaded; not what was loaded beside an open flight."""
+        check_is_lasting(value)
+        if flight.fill is not None:
+            store(flight.fill, value)
             flight.value = value
-            return value
-        except Exception as error:
-            flight.error = error
-            raise
-        finally:
+
+    def land(self, key, flight):
+        """Ends a flight, so that the next call opens another one. It may have ended before."""
+        token, flight.token = flight.token, None
+        try:
             # A coroutine that is thrown away is ended in the context of whoever does so.
             if token is not None:
                 with contextlib.suppress(ValueError):
                     _leading.reset(token)
-            self.close_and_end(key, flight)
+        finally:
+            if not flight.is_done or flight.watchers:
+                self._close_and_end(key, flight)
+
+    def lead(self, key, flight, begin, find, load, store):
+        """Leads a flight that was opened."""
+        try:
+            if self._begin(key, flight, begin, find) is ABANDONED:
+                self.keep(flight, load(), store)
+        except Exception as error:
+            flight.error = error
+            raise
+        finally:
+            self.land(key, flight)
+
+    async def run_async(self, key, begin, find, load, store):
+        """As `run`, for a loader that returns an awaitable."""
+        new = Flight()
+        try:
+            value = await self._enter_async(key, new, begin, find)
+            if value is ABANDONED:
+                value = await load()
+                self.keep(new, value, store)
+            return value
+        except Exception as error:
+            new.error = error
+            raise
+        finally:
+            self.land(key, new)
+
+    async def _enter_async(self, key, new, begin, find):
+        _make_room(_FRAMES_TO_END)
+        while True:
+            flight = self._join(key, new)
+            if flight is new:
+                return self._begin(key, new, begin, find)
+            if flight in _leading.get():
+                return ABANDONED
+            with _waiting_for(flight):
+                await flight.wait_async()
+            value = flight.outcome()
+            if value is not ABANDONED:
+                return value
+
+    async def lead_async(self, key, flight, begin, find, load, store):
+        """As `lead`."""
+        try:
+            if self._begin(key, flight, begin, find) is ABANDONED:
+                self.keep(flight, await load(), store)
+        except Exception as error:
+            flight.error = error
+            raise
+        finally:
+            self.land(key, flight)

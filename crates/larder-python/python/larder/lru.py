@@ -22,6 +22,8 @@ def lru_cache(maxsize=128, typed=False):
 
 
 def _decorated(function, maxsize, typed):
+    if not callable(function):
+        raise TypeError("the first argument must be callable")
     if maxsize == 0:
         return _Uncached(function, typed)
     return cached(maxsize, typed=typed, policy="lru")(function)

@@ -6,9 +6,10 @@ memory nor time grows faster than its size. A compressed one may hold `max_bytes
 
 import io
 import json
+import reprlib
 import time
 
-from .files import SnapshotError, check_hashes, decode, encode, write_atomically
+from .files import NAME, SnapshotError, check_hashes, decode, encode, write_atomically
 
 FORMATS = ("binary", "json")
 # Decompressed bytes, unless the caller says otherwise.
@@ -26,7 +27,12 @@ def save(cache, path, format, compression):
         raise ValueError(f"compression {compression!r} is neither None nor 'zstd'")
     entries = [(key, value, left, cache.tags(key) or []) for key, value, left in cache.entries()]
     content = {"saved_at": time.time(), "entries": entries}
-    data = encode(content) if format == "binary" else _encode_json(content)
+    try:
+        data = _encode(content, format)
+    except SnapshotError:
+        for entry in entries:
+            _check_encodes(entry, format)
+        raise
     if compression is not None:
         data = _zstandard().ZstdCompressor(write_checksum=True).compress(data)
     write_atomically(path, data)
@@ -54,6 +60,18 @@ def load(cache, path, format, max_bytes):
     return loaded
 
 
+def _encode(content, format):
+    return encode(content) if format == "binary" else _encode_json(content)
+
+
+def _check_encodes(entry, format):
+    """A SnapshotError that names the key if an entry cannot be written."""
+    try:
+        _encode({"saved_at": 0.0, "entries": [entry]}, format)
+    except SnapshotError as error:
+        raise SnapshotError(f"the entry of {reprlib.repr(entry[0])}: {error}") from error
+
+
 def _encode_json(content):
     if not all(type(key) is str for key, *_ in content["entries"]):
         raise SnapshotError("a snapshot in JSON can hold only keys that are strings")
@@ -64,6 +82,8 @@ def _encode_json(content):
 
 
 def _decode_json(data):
+    if data.startswith(NAME):
+        raise SnapshotError("the file is a snapshot in the binary format; load it with format='binary'")
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -1,0 +1,3 @@
+"""PyQuickCache's name for `larder.pyquickcache.base_cache`."""
+
+from larder.pyquickcache.base_cache import *

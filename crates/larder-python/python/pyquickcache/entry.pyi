@@ -1,0 +1,3 @@
+"""PyQuickCache's name for `larder.pyquickcache.entry`."""
+
+from larder.pyquickcache.entry import *

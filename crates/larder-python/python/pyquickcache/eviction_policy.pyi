@@ -1,0 +1,3 @@
+"""PyQuickCache's name for `larder.pyquickcache.eviction_policy`."""
+
+from larder.pyquickcache.eviction_policy import *

@@ -1,0 +1,3 @@
+"""PyQuickCache's name for `larder.pyquickcache.exceptions`."""
+
+from larder.pyquickcache.exceptions import *

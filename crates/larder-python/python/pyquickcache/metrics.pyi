@@ -1,0 +1,3 @@
+"""PyQuickCache's name for `larder.pyquickcache.metrics`."""
+
+from larder.pyquickcache.metrics import *

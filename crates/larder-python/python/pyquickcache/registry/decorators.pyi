@@ -1,0 +1,3 @@
+"""PyQuickCache's name for `larder.pyquickcache.registry.decorators`."""
+
+from larder.pyquickcache.registry.decorators import *

@@ -1,0 +1,3 @@
+"""PyQuickCache's name for `larder.pyquickcache.registry.registry`."""
+
+from larder.pyquickcache.registry.registry import *

@@ -1,0 +1,3 @@
+"""PyQuickCache's name for `larder.pyquickcache.serializer`."""
+
+from larder.pyquickcache.serializer import *
