@@ -69,7 +69,7 @@ pub(crate) fn span(given: &Bound<'_, PyAny>, name: &str) -> PyResult<Duration> {
 /// A number of entries, of units of weight, or of what else is counted.
 ///
 /// # Errors
-/// TypeError if it is no int; ValueError if it is below 0, or larger than the library can count.
+/// TypeError if it is not an int; ValueError if it is below 0, or larger than the library can count.
 pub(crate) fn count<'py, T>(given: &Bound<'py, PyAny>, name: &str) -> PyResult<T>
 where
     T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
@@ -107,7 +107,7 @@ where
 /// A key and a value: an iterable of two, as `dict` takes them.
 ///
 /// # Errors
-/// TypeError if it is no iterable; ValueError if it has not two items.
+/// TypeError if it is not iterable; ValueError if it has not two items.
 fn pair<'py>(given: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     if given.is_exact_instance_of::<PyTuple>()
         && let Ok(pair) = given.extract()
@@ -120,7 +120,7 @@ fn pair<'py>(given: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'p
             "an item to store must be a pair of key and value, not {class}"
         ))
     })?;
-    // No more than tell that it is no pair.
+    // No more than tell that it is not a pair.
     let mut items = items.take(3).collect::<PyResult<Vec<_>>>()?.into_iter();
     match (items.next(), items.next(), items.next()) {
         (Some(key), Some(value), None) => Ok((key, value)),

@@ -68,7 +68,7 @@ impl Core {
         let capacity = arguments::optional_count(capacity, "capacity")?;
         let max_weight = arguments::optional_count(max_weight, "max_weight")?;
         let explain: usize = arguments::optional_count(explain, "explain")?.unwrap_or(0);
-        // A cache without a bound has no use for its policy, but a name that is none is an error there, too.
+        // A cache without a bound has no use for its policy, but an unknown name is an error there, too.
         arguments::check_policy(policy)?;
         let mut builder = Cache::builder()
             .policy(Policy::named(policy))

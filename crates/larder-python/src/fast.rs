@@ -29,7 +29,7 @@ pub(crate) type Quick = for<'a, 'py> fn(
 ) -> PyResult<Option<Bound<'py, PyAny>>>;
 
 /// A method that has a quick form: names it, and the place of the one that the bindings have made.
-pub(crate) trait Method {
+pub(crate) trait QuickMethod {
     const NAME: &'static str;
     const QUICK: Quick;
     fn original() -> &'static PyOnceLock<Py<PyAny>>;
@@ -39,7 +39,7 @@ pub(crate) trait Method {
 ///
 /// # Errors
 /// As those of attributes of the class.
-pub(crate) fn install<M: Method>(class: &Bound<'_, PyType>) -> PyResult<()> {
+pub(crate) fn install<M: QuickMethod>(class: &Bound<'_, PyType>) -> PyResult<()> {
     let py = class.py();
     let original = class.getattr(M::NAME)?;
     let signature: String = original.getattr("__text_signature__")?.extract()?;
@@ -77,7 +77,7 @@ type FastFunction = unsafe extern "C" fn(
 
 /// # Safety
 /// To be called by the interpreter, as its calling convention says.
-unsafe extern "C" fn call<M: Method>(
+unsafe extern "C" fn call<M: QuickMethod>(
     this: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
@@ -122,7 +122,7 @@ unsafe extern "C" fn call<M: Method>(
 /// # Safety
 /// `arguments` has `count` live objects, and then one for each of `names`, if it is not null.
 #[cold]
-unsafe fn call_original<'py, M: Method>(
+unsafe fn call_original<'py, M: QuickMethod>(
     this: &Borrowed<'_, 'py, PyAny>,
     arguments: *const *mut ffi::PyObject,
     count: ffi::Py_ssize_t,

@@ -70,7 +70,7 @@ impl Lookups {
 struct GetHit;
 
 #[cfg(not(PyPy))]
-impl crate::fast::Method for GetHit {
+impl crate::fast::QuickMethod for GetHit {
     const NAME: &'static str = "get";
     const QUICK: crate::fast::Quick = |this, arguments| {
         let &[key] = arguments else { return Ok(None) };

@@ -5,12 +5,12 @@ use pyo3::types::PyBool;
 use pyo3::{Borrowed, IntoPyObject, Py, PyAny, PyResult, Python};
 
 use crate::core::Core;
-use crate::fast::{self, Method, Quick};
+use crate::fast::{self, Quick, QuickMethod};
 use crate::store::Verb;
 
 struct Get;
 
-impl Method for Get {
+impl QuickMethod for Get {
     const NAME: &'static str = "get";
     const QUICK: Quick = |this, arguments| {
         let (key, default) = match *arguments {
@@ -41,7 +41,7 @@ impl Method for Get {
 
 struct Set;
 
-impl Method for Set {
+impl QuickMethod for Set {
     const NAME: &'static str = "set";
     const QUICK: Quick = |this, arguments| {
         let &[key, value] = arguments else { return Ok(None) };
