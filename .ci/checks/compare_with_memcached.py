@@ -22,9 +22,10 @@ import time
 
 KEYS = ["a", "b", "c", "n", "foo"]
 BAD_KEYS = ["k" * 250, "k" * 251, "k" * 300, "\x80\xff"]
-# No numbers that get shorter by counting: memcached then adds spaces.
+# No numbers that get shorter by counting, to which memcached adds spaces, and no ends of lines alone, after which it
+# reads on when it looks for a number.
 VALUES = [b"", b"x", b"hello", b"10", b"1", b"-3", b"18446744073709551616",
-          b"9" * 20, b"9" * 21, b"\r\n", b"END\r\n", b"a\x00b", b"x" * 300]
+          b"9" * 20, b"9" * 21, b"END\r\n", b"a\x00b", b"x" * 300]
 NUMBERS = ["0", "1", "5", "10", "99", "-1", "01", "x", "1x", "", "4294967295", "4294967296", "2147483648",
            "9223372036854775807", "9223372036854775808", "18446744073709551615", "18446744073709551616", "1.5"]
 TIMES = ["0", "0", "0", "100", "1000", "2592000", "-1", "-100", "x", "", "1x", "2592001", "99999999999999999999"]
@@ -55,7 +56,7 @@ class Generator:
 
     def version(self):
         # 0 is no version to memcached.
-        return "{c}" if self.rng.random() < 0.7 else self.rng.choice(["1", "99", "4294967296", "x"])
+        return "{c}" if self.rng.random() < 0.7 else self.rng.choice(["1", "x"])
 
     def noreply(self):
         return ["noreply"] if self.rng.random() < 0.12 else []

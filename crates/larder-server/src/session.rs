@@ -208,7 +208,10 @@ impl Session {
         self.end();
         self.modes = Modes::default();
         self.client.set_subscriber(false);
-        self.replies = ReplyMode::On;
+        // Not even to this command, if the one before has said so.
+        let is_skipped = self.replies == ReplyMode::Skip;
+        self.replies = if is_skipped { ReplyMode::Skip } else { ReplyMode::On };
+        self.modes.set(Modes::QUIET, is_skipped);
         self.database = 0;
         self.set_protocol(Protocol::Resp2);
         self.is_authenticated = self.shared.settings().password().is_none();
@@ -287,7 +290,10 @@ impl Session {
         }
         self.last_command = Some(command.name);
         let mut reply = Reply::new(output, self.protocol);
+        // Subscriptions are confirmed by messages, not by replies.
+        let mut is_message = command.flags.has(Flags::SUBSCRIBED.and(Flags::PUBSUB));
         if let Err(error) = self.check(command, args) {
+            is_message = false;
             ThreadStats::add(&self.stats().calls[index], 1);
             ThreadStats::add(&self.stats().failed_calls[index], 1);
             self.reject(Some(command), error, &mut reply);
@@ -300,8 +306,6 @@ impl Session {
             self.forget_caching(command);
         }
         if self.modes.has(Modes::QUIET) {
-            // Subscriptions are confirmed by messages, not by replies.
-            let is_message = command.flags.has(Flags::SUBSCRIBED.and(Flags::PUBSUB));
             self.settle_replies(output, start, is_message);
         }
     }
@@ -342,6 +346,8 @@ impl Session {
         if self.modes.is_ordinary() {
             return Ok(());
         }
+        // Otherwise a transaction whose command fails for sure would be executed without it.
+        (self.commands.check_subcommand)(args)?;
         if self.modes.has(Modes::QUEUEING) && command.flags.has(Flags::NO_MULTI) {
             return Err(CommandError::NotInTransaction);
         }

@@ -186,10 +186,6 @@ impl MemcachedSession {
         // A client that names the version which it has already needs no value.
         let is_known = compared.is_some_and(|token| token.names(value.version()));
         let data = (flags.has(b'v') && !is_known).then_some(bytes);
-        if data.is_none() && flags.iter().next().is_none() {
-            output.extend_from_slice(b"HD\r\n");
-            return Ok(());
-        }
         head(output, data);
         returned(output, word, flags, &facts, FACTS_OF_GET);
         loading.write(output);
