@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::Client;
-use crate::conversation::{BatchEnd, Conversation};
+use crate::conversation::{self, BatchEnd, Conversation};
 use crate::leases::Leases;
 use crate::shared::Shared;
 use crate::stats::{MemcachedCount, ThreadStats};
@@ -88,6 +88,7 @@ impl MemcachedSession {
                 _ => self.execute_text(name, args, data, output),
             }
         } else {
+            self.closes = conversation::is_web_request(name);
             self.authenticate(name, data, output)
         };
         if let Err(failure) = done {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::sync::{ShardedLockReadGuard, ShardedLockWriteGuard};
 
 use crate::client::Client;
-use crate::conversation::{BatchEnd, Conversation};
+use crate::conversation::{self, BatchEnd, Conversation};
 use crate::error::CommandError;
 use crate::pause::PauseScope;
 use crate::resp::{Protocol, Reply, RequestLimits, RequestParser};
@@ -22,7 +22,7 @@ mod transaction;
 pub(crate) mod command;
 
 use ahead::{ParseEnd, ParsedRequests};
-use command::{Args, Command, CommandTable, Flags};
+use command::{Args, Command, CommandTable, Flags, unknown_command};
 pub(crate) use subscriptions::Subscriptions;
 pub(crate) use transaction::{Transaction, WatchedKeys};
 
@@ -270,6 +270,10 @@ impl Session {
     ) {
         let start = output.len();
         let Some((index, command)) = found else {
+            if conversation::is_web_request(args[0]) {
+                self.closes = true;
+                return;
+            }
             self.reject(None, unknown_command(args), &mut Reply::new(output, self.protocol));
             self.settle_replies(output, start, false);
             return;
@@ -579,21 +583,4 @@ impl Drop for Session {
         self.shared.hub().clients().remove(self.client.id);
         self.end();
     }
-}
-
-/// The error for a name that no command has.
-fn unknown_command(args: &Args<'_>) -> CommandError {
-    const SHOWN_BYTES: usize = 128;
-    let shown =
-        |bytes: &[u8], at_most: usize| bytes[..bytes.len().min(at_most)].escape_ascii().to_string();
-    let mut arguments = String::new();
-    for argument in &args[1..] {
-        // As with Redis, each argument has what room the ones before it have left.
-        let room = SHOWN_BYTES.saturating_sub(arguments.len());
-        if room == 0 {
-            break;
-        }
-        arguments += &format!("'{}' ", shown(argument, room));
-    }
-    CommandError::UnknownCommand { name: shown(args[0], SHOWN_BYTES), arguments }
 }

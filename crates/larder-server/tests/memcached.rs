@@ -294,6 +294,17 @@ fn hostile_input_is_refused_and_costs_little() {
 }
 
 #[test]
+fn web_pages_cannot_send_commands() {
+    let served = serve(|_| {});
+    let mut client = served.client();
+    client.0.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nset a 0 0 1\r\nx\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = client.0.read_to_end(&mut answer);
+    assert_eq!(String::from_utf8_lossy(&answer), "ERROR\r\n");
+    assert!(served.cache.is_empty());
+}
+
+#[test]
 fn a_password_is_asked_for() {
     let served = serve(|config| config.password = Some("secret".to_owned()));
     let mut client = served.client();

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::MemcachedSession;
 use super::error::MemcachedError;
 use super::line::{Expires, check_key, number};
+use crate::conversation;
 use crate::decimal::push_decimal;
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
@@ -84,7 +85,10 @@ impl MemcachedSession {
             }
             b"stats" => self.stats_text(args, output)?,
             b"quit" => self.closes = true,
-            _ => return Err(MemcachedError::UnknownCommand),
+            _ => {
+                self.closes = conversation::is_web_request(name);
+                return Err(MemcachedError::UnknownCommand);
+            }
         }
         if is_quiet {
             output.truncate(start);

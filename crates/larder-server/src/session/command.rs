@@ -198,6 +198,23 @@ impl CommandTable {
     }
 }
 
+/// The error for a name that no command has.
+pub(super) fn unknown_command(args: &Args<'_>) -> CommandError {
+    const SHOWN_BYTES: usize = 128;
+    let shown =
+        |bytes: &[u8], at_most: usize| bytes[..bytes.len().min(at_most)].escape_ascii().to_string();
+    let mut arguments = String::new();
+    for argument in &args[1..] {
+        // As with Redis, each argument has what room the ones before it have left.
+        let room = SHOWN_BYTES.saturating_sub(arguments.len());
+        if room == 0 {
+            break;
+        }
+        arguments += &format!("'{}' ", shown(argument, room));
+    }
+    CommandError::UnknownCommand { name: shown(args[0], SHOWN_BYTES), arguments }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
