@@ -266,7 +266,10 @@ fn a_stale_value_is_used_until_one_client_has_loaded_a_new_one() {
     second.expect("mg k v\r\n", "VA 3 W X\r\nodd\r\n");
     // Also a client that asks for nothing else learns that it is to load a fresh one.
     first.expect("md k I\r\nmg k\r\nmg k\r\n", "HD\r\nHD W X\r\nHD X Z\r\n");
-    // It lives no longer for that, and nobody else is told to load it.
+    // A number that is counted from a stale one is stale.
+    first.expect("ms n 1\r\n5\r\nmd n I\r\nma n\r\nincr n 1\r\n", "HD\r\nHD\r\nHD\r\n7\r\n");
+    second.expect("mg n v\r\n", "VA 1 W X\r\n7\r\n");
+    // A late write lives no longer for that, and nobody else is told to load it.
     first.expect(
         "ms k 3 T60\r\nnow\r\nms k 3 I C1 T0\r\nodd\r\nmg k t v\r\n",
         "HD\r\nHD\r\nVA 3 t60 W X\r\nodd\r\n",

@@ -9,7 +9,7 @@ use larder::InsertOptions;
 use super::MemcachedSession;
 use super::error::MemcachedError;
 use super::line::{Expires, MetaFlags, number};
-use super::text::{Side, Storing, counted};
+use super::text::{Side, Storing, counted, number_in_place_of};
 use crate::bytes::Bytes;
 use crate::decimal::push_decimal;
 use crate::error::CommandError;
@@ -415,10 +415,9 @@ impl MemcachedSession {
             b"D" | b"d" | b"-" => false,
             _ => return Err(MemcachedError::BadMode),
         };
-        let make = |number: u64, client_flags| {
-            let text = number.to_string().into_bytes().into_boxed_slice();
-            let value = Value::with_flags(text, client_flags);
-            explicit.map_or_else(|| value.clone(), |version| value.clone().with_version(version))
+        let with_version = |value: Value| match explicit {
+            Some(version) => value.with_version(version),
+            None => value,
         };
         let (stored, value) = loop {
             let lifetime = touch.map_or(Lifetime::Keep, Expires::lifetime);
@@ -427,11 +426,13 @@ impl MemcachedSession {
                 if compared.is_some_and(|token| !token.names(old.version())) {
                     return Ok(Decision::Keep((Storing::Exists, None)));
                 }
-                let value = make(counted(old, is_increment, delta)?, old.flags());
+                let sum = counted(old, is_increment, delta)?;
+                let value = with_version(number_in_place_of(old, sum));
                 Ok(Decision::Put(value.clone(), (Storing::Done, Some(value))))
             })?;
             let ((Storing::NotFound, _), Some(expires)) = (&done, vivify) else { break done };
-            let value = make(initial, 0);
+            let text = initial.to_string().into_bytes();
+            let value = with_version(Value::with_flags(text.into_boxed_slice(), 0));
             let (lifetime, is_first) = (expires.lifetime(), SetCondition::IfAbsent);
             let kind = ChangeKind::string("incrby");
             if self.db().set(&key, value.clone(), lifetime, is_first, kind)? {

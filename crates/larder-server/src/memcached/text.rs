@@ -15,7 +15,7 @@ use crate::hub::ChangeKind;
 use crate::identity::SERVER_VERSION;
 use crate::stats::MemcachedCount;
 use crate::store::{Db, Decision, Lifetime, SetCondition};
-use crate::value::Value;
+use crate::value::{Freshness, Value};
 use crate::version::{CasToken, Version};
 
 /// What became of a value that was to be stored.
@@ -229,9 +229,7 @@ impl MemcachedSession {
             self.db().change(key, Lifetime::Keep, ChangeKind::string("incrby"), |old| {
                 let Some(old) = old else { return Ok(Decision::Keep(None)) };
                 let sum = counted(old, is_increment, delta)?;
-                let text = sum.to_string().into_bytes();
-                let value = Value::with_flags(text.into_boxed_slice(), old.flags());
-                Ok(Decision::Put(value, Some(sum)))
+                Ok(Decision::Put(number_in_place_of(old, sum), Some(sum)))
             })?;
         let counts = match is_increment {
             true => [MemcachedCount::IncrMisses, MemcachedCount::IncrHits],
@@ -402,6 +400,16 @@ pub(super) fn counted(old: &Value, is_increment: bool, delta: u64) -> Result<u64
     let text = bytes.trim_ascii_end();
     let old: u64 = number(text).ok_or(CommandError::NotInteger)?;
     Ok(if is_increment { old.wrapping_add(delta) } else { old.saturating_sub(delta) })
+}
+
+/// A number in the place of another: it is as stale as that was, of which it was counted.
+pub(super) fn number_in_place_of(old: &Value, number: u64) -> Value {
+    let text = number.to_string().into_bytes().into_boxed_slice();
+    let value = Value::with_flags(text, old.flags());
+    match old.freshness() {
+        freshness if freshness == Freshness::default() => value,
+        freshness => value.with_freshness(freshness),
+    }
 }
 
 impl Db<'_> {
