@@ -238,12 +238,12 @@ def is_same(ours, theirs):
     ours, theirs = (re.sub(rb"^ERROR\r\n", b"", it, flags=re.M) for it in (ours, theirs))
     if ours == theirs:
         return True
-    # Seconds that are left may differ by one.
+    # Seconds that are left may differ by what a round takes.
     parts = re.split(rb"( t\d+)", ours), re.split(rb"( t\d+)", theirs)
     if len(parts[0]) != len(parts[1]):
         return False
     for a, b in zip(*parts):
-        if a != b and not (a[:2] == b[:2] == b" t" and abs(int(a[2:]) - int(b[2:])) <= 1):
+        if a != b and not (a[:2] == b[:2] == b" t" and abs(int(a[2:]) - int(b[2:])) <= 5):
             return False
     return True
 

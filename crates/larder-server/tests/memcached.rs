@@ -297,6 +297,21 @@ fn hostile_input_is_refused_and_costs_little() {
 }
 
 #[test]
+fn any_number_of_keys_is_read_by_one_line() {
+    let served = serve(|_| {});
+    let mut client = served.client();
+    let keys: Vec<String> = (0..8_000).map(|number| format!("{number:0>100}")).collect();
+    client.expect(&format!("set {} 0 0 1\r\nx\r\n", keys[7_999]), "STORED\r\n");
+    let line = format!("get {}\r\n", keys.join(" "));
+    assert!(line.len() > 800_000);
+    let (first, rest) = line.split_at(200_000);
+    client.0.write_all(first.as_bytes()).unwrap();
+    client.expect(rest, &format!("VALUE {} 0 1\r\nx\r\nEND\r\n", keys[7_999]));
+    // Other lines are not that long.
+    client.expect(&"set ".repeat(20_000), "CLIENT_ERROR line too long\r\n");
+}
+
+#[test]
 fn web_pages_cannot_send_commands() {
     let served = serve(|_| {});
     let mut client = served.client();

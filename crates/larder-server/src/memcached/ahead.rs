@@ -9,8 +9,10 @@ use super::error::MemcachedError;
 use super::line::{number, words};
 use crate::store::Db;
 
-/// The longest line: a `get` of many keys.
+/// The longest line, except for those of keys to read, for which clients ask in one line however many they are. These
+/// may be as long as data, up to the second bound.
 const MAX_LINE_BYTES: usize = 64 * 1024;
+const MAX_READ_LINE_BYTES: usize = 16 << 20;
 /// So many requests or words are parsed ahead at most.
 const MAX_REQUESTS: usize = 64;
 const MAX_WORDS: usize = 512;
@@ -101,7 +103,12 @@ impl<'i> ParsedLines<'i> {
         let from = place.searched.min(input.len());
         let Some(found) = input[from..].iter().position(|byte| *byte == b'\n') else {
             place.searched = input.len();
-            return match input.len() > MAX_LINE_BYTES {
+            let reads = [b"get ".as_slice(), b"gets ", b"gat ", b"gats "];
+            let max_bytes = match reads.iter().any(|name| input.starts_with(name)) {
+                true => max_data.clamp(MAX_LINE_BYTES, MAX_READ_LINE_BYTES),
+                false => MAX_LINE_BYTES,
+            };
+            return match input.len() > max_bytes {
                 true => refused(MemcachedError::LongLine, input.len(), false),
                 false => Err(LinesEnd::NeedsInput),
             };
