@@ -128,6 +128,15 @@ fn wrong_settings_are_refused_with_their_field_and_line() {
         ("save-every = \"soon\"\n", &["line 1", "no length of time"]),
         ("databases = 0\n", &["databases", "line 1", "from 1 to 256"]),
         ("port = \n", &["line 1"]),
+        ("capacity = 0\n", &["capacity", "line 1", "use 1 or more"]),
+        ("max-memory = \"0\"\n", &["max-memory", "line 1", "store nothing"]),
+        ("max-clients = 0\n", &["max-clients", "line 1", "use 1 or more"]),
+        ("max-argument = \"0\"\n", &["max-argument", "line 1", "use more"]),
+        ("time-to-live = \"0s\"\n", &["time-to-live", "line 1", "keeps nothing"]),
+        ("port = 7\nhttp-port = 7\n", &["http-port", "line 2", "7 is port too"]),
+        ("memcached-port = 6379\n", &["memcached-port", "line 1", "6379 is port too"]),
+        ("unixsocket = \"/nowhere/socket\"\n", &["unixsocket", "line 1", "no folder /nowhere"]),
+        (&format!("unixsocket = \"/{}\"\n", "x".repeat(200)), &["unixsocket", "line 1", "SUN_LEN"]),
     ] {
         let path = config(folder.path(), text);
         let output = check(&["--config", &path]);

@@ -1,7 +1,7 @@
 //! Buffers of connections: who has nothing under way, keeps none.
 //!
 //! A thread lends its connections buffers from a pool, so thousands of idle clients take no memory for input
-//! and output. All that clients have under way is counted, and bounded for the whole server.
+//! and output, and those that have sent a part of a request little more than this part. All that clients have under way is counted, and bounded for the whole server.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How much room a buffer from the pool has.
 pub(crate) const POOLED_BYTES: usize = 64 * 1024;
+/// So many bytes are kept in a buffer of their own while a client waits.
+const MAX_CONDENSED: usize = POOLED_BYTES / 4;
 /// How many buffers a thread's pool keeps.
 const MAX_POOLED: usize = 16;
 
@@ -39,6 +41,28 @@ pub(crate) fn give_back(buffer: &mut Vec<u8>) {
                 pool.push(buffer);
             }
         });
+    }
+}
+
+/// Moves the bytes of a buffer that is mostly empty into one that just holds them, and takes the memory back: a
+/// client that has sent a part of a request may wait for ever with the rest.
+#[inline]
+pub(crate) fn condense(buffer: &mut Vec<u8>) {
+    if buffer.capacity() == POOLED_BYTES && buffer.len() <= MAX_CONDENSED {
+        let mut pooled = std::mem::replace(buffer, buffer.to_vec());
+        pooled.clear();
+        give_back(&mut pooled);
+    }
+}
+
+/// Moves the bytes of a buffer that is smaller than those from the pool into one of these, so that there is room
+/// for more.
+#[inline]
+pub(crate) fn expand(buffer: &mut Vec<u8>) {
+    if buffer.capacity() < POOLED_BYTES {
+        let small = std::mem::take(buffer);
+        borrow(buffer);
+        buffer.extend_from_slice(&small);
     }
 }
 

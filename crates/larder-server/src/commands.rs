@@ -31,7 +31,10 @@ pub(crate) mod long_double;
 
 use std::sync::LazyLock;
 
-use crate::session::command::{Command, CommandTable};
+use crate::error::CommandError;
+use crate::session::command::{Args, Command, CommandTable};
+use arguments::is_option;
+use subcommand::Subcommand;
 
 /// All commands: those of each file, one after another.
 pub(crate) static COMMANDS: LazyLock<CommandTable> = LazyLock::new(|| {
@@ -56,8 +59,35 @@ pub(crate) static COMMANDS: LazyLock<CommandTable> = LazyLock::new(|| {
         larder::table,
         persistence::table,
     ];
-    CommandTable::new(tables.iter().flat_map(|table| table()).collect())
+    CommandTable::new(tables.iter().flat_map(|table| table()).collect(), check_subcommand)
 });
+
+/// The commands that consist of others, each with its name in upper case.
+const FAMILIES: [(&str, &[Subcommand]); 11] = [
+    ("ACL", server::ACL),
+    ("CLIENT", client::SUBCOMMANDS),
+    ("COMMAND", catalog::COMMAND),
+    ("CONFIG", config::CONFIG),
+    ("FUNCTION", server::FUNCTION),
+    ("LATENCY", server::LATENCY),
+    ("MEMORY", object::MEMORY),
+    ("OBJECT", object::OBJECT),
+    ("PUBSUB", pubsub::SUBCOMMANDS),
+    ("SCRIPT", scripting::SCRIPT),
+    ("SLOWLOG", server::SLOWLOG),
+];
+
+/// Whether the arguments of a command name a subcommand that there is, and are as many as it takes; so also if
+/// the command is none that consists of others.
+fn check_subcommand(args: &Args<'_>) -> Result<(), CommandError> {
+    let family = FAMILIES.iter().find(|(command, _)| is_option(args[0], command));
+    match (family, args.len()) {
+        (Some((command, subcommands)), 2..) => {
+            subcommand::find(command, subcommands, args).map(|_| ())
+        }
+        _ => Ok(()),
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -72,5 +102,15 @@ mod tests {
             assert!(!command.summary.is_empty());
         }
         assert!(COMMANDS.find(b"").is_none() && COMMANDS.find(&[b'a'; 100]).is_none());
+    }
+
+    #[test]
+    fn subcommands_of_every_family_are_checked() {
+        for command in COMMANDS.iter().filter(|command| command.name != "cluster") {
+            let is_family = usage::arguments(command.name)
+                .any(|argument| argument.name.starts_with("subcommand"));
+            let args: [&[u8]; 2] = [command.name.as_bytes(), b"nosuch"];
+            assert_eq!(check_subcommand(&args).is_err(), is_family, "{}", command.name);
+        }
     }
 }

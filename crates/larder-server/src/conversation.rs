@@ -21,6 +21,13 @@ pub(crate) enum BatchEnd {
     Close,
 }
 
+/// Whether the first word of a request says that it comes by HTTP: from a web page that has a browser on this
+/// machine send commands to a server which only serves this machine, in the body of the request. The connection is
+/// then closed, before the body is executed. Redis does so too.
+pub(crate) fn is_web_request(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"POST") || word.eq_ignore_ascii_case(b"Host:")
+}
+
 /// One side of a protocol: executes the requests of a client.
 pub(crate) trait Conversation {
     /// Executes the requests at the beginning of `input` and writes the replies to `output`. Returns how many

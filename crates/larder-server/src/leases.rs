@@ -60,6 +60,7 @@ pub(crate) struct Leases {
 #[derive(Default)]
 struct Held {
     by_key: HashMap<Bytes, Lease, ahash::RandomState>,
+    /// Those of the leases that are held, and of some that were given up before their time.
     deadlines: BinaryHeap<Reverse<(Instant, Version, Bytes)>>,
 }
 
@@ -102,6 +103,7 @@ impl Leases {
             None => {
                 let version = explicit.unwrap_or_else(Version::next);
                 let deadline = now.checked_add(time).unwrap_or(now + Duration::from_secs(1 << 30));
+                held.make_room();
                 held.deadlines.push(Reverse((deadline, version, key.clone())));
                 held.by_key.insert(key.clone(), Lease { fill: Some(fill), version, deadline });
                 Asked::Won(version)
@@ -173,6 +175,18 @@ impl Leases {
 }
 
 impl Held {
+    /// Drops the deadlines of leases that were given up, once they are most of all. Most leases are given up long
+    /// before their time: without this, what clients have loaded within the time of a lease would be kept.
+    fn make_room(&mut self) {
+        if self.deadlines.len() > 2 * self.by_key.len() + 64 {
+            let Self { by_key, deadlines } = self;
+            deadlines.retain(|Reverse((_, version, key))| {
+                by_key.get(key).is_some_and(|lease| lease.version == *version)
+            });
+            deadlines.shrink_to(2 * by_key.len() + 64);
+        }
+    }
+
     /// Takes out the leases whose time has passed.
     fn sweep(&mut self, now: Instant) -> Vec<Lease> {
         let mut ended = Vec::new();
@@ -214,6 +228,25 @@ mod tests {
         assert!(matches!(leases.ask(&cache, &key, Duration::ZERO, None), Asked::Won(_)));
         assert!(matches!(leases.ask(&cache, &key, Duration::from_secs(60), None), Asked::Won(_)));
     }
+
+    #[test]
+    fn leases_that_were_given_up_leave_nothing_behind() {
+        let cache: Cache<Bytes, Value> = Cache::new(100);
+        let leases = Leases::default();
+        let long = Duration::from_secs(1 << 20);
+        for number in 0..10_000 {
+            let key = Bytes::from(format!("key{number}").as_str());
+            assert!(matches!(leases.ask(&cache, &key, long, None), Asked::Won(_)));
+            // One of a hundred holders never stores anything.
+            if number % 100 != 0 {
+                leases.give_up(&key);
+            }
+        }
+        assert_eq!(leases.len(), 100);
+        let deadlines = leases.held().deadlines.len();
+        assert!(deadlines <= 2 * 100 + 65, "{deadlines} deadlines of 100 leases");
+    }
+
     #[test]
     fn client_that_missed_before_the_value_came_is_to_read_again() {
         let cache: Cache<Bytes, Value> = Cache::new(100);

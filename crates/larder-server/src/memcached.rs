@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::Client;
-use crate::conversation::{BatchEnd, Conversation};
+use crate::conversation::{self, BatchEnd, Conversation};
 use crate::leases::Leases;
 use crate::shared::Shared;
 use crate::stats::{MemcachedCount, ThreadStats};
@@ -88,11 +88,15 @@ impl MemcachedSession {
                 _ => self.execute_text(name, args, data, output),
             }
         } else {
+            self.closes = conversation::is_web_request(name);
             self.authenticate(name, data, output)
         };
         if let Err(failure) = done {
             output.truncate(start);
-            error(output, &failure);
+            let is_known = failure != MemcachedError::UnknownCommand;
+            if !(self.is_authenticated && is_known && ahead::is_quiet(words)) {
+                error(output, &failure);
+            }
         }
     }
 
@@ -170,12 +174,15 @@ impl Conversation for MemcachedSession {
                     }
                     return (consumed, BatchEnd::NeedsInput);
                 }
-                LinesEnd::Refused { error: refusal, bytes, skipped, overwritten } => {
+                LinesEnd::Refused { error: refusal, bytes, skipped, overwritten, is_quiet } => {
                     // The old value must not be read as if it were current.
                     if let Some(key) = overwritten.filter(|_| self.is_authenticated) {
                         self.db().remove(key);
                     }
-                    error(output, &refusal);
+                    let is_known = refusal != MemcachedError::UnknownCommand;
+                    if !(self.is_authenticated && is_known && is_quiet) {
+                        error(output, &refusal);
+                    }
                     consumed += bytes;
                     left -= 1;
                     self.skipped = skipped;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::sync::{ShardedLockReadGuard, ShardedLockWriteGuard};
 
 use crate::client::Client;
-use crate::conversation::{BatchEnd, Conversation};
+use crate::conversation::{self, BatchEnd, Conversation};
 use crate::error::CommandError;
 use crate::pause::PauseScope;
 use crate::resp::{Protocol, Reply, RequestLimits, RequestParser};
@@ -22,7 +22,7 @@ mod transaction;
 pub(crate) mod command;
 
 use ahead::{ParseEnd, ParsedRequests};
-use command::{Args, Command, CommandTable, Flags};
+use command::{Args, Command, CommandTable, Flags, unknown_command};
 pub(crate) use subscriptions::Subscriptions;
 pub(crate) use transaction::{Transaction, WatchedKeys};
 
@@ -208,7 +208,10 @@ impl Session {
         self.end();
         self.modes = Modes::default();
         self.client.set_subscriber(false);
-        self.replies = ReplyMode::On;
+        // Not even to this command, if the one before has said so.
+        let is_skipped = self.replies == ReplyMode::Skip;
+        self.replies = if is_skipped { ReplyMode::Skip } else { ReplyMode::On };
+        self.modes.set(Modes::QUIET, is_skipped);
         self.database = 0;
         self.set_protocol(Protocol::Resp2);
         self.is_authenticated = self.shared.settings().password().is_none();
@@ -267,6 +270,10 @@ impl Session {
     ) {
         let start = output.len();
         let Some((index, command)) = found else {
+            if conversation::is_web_request(args[0]) {
+                self.closes = true;
+                return;
+            }
             self.reject(None, unknown_command(args), &mut Reply::new(output, self.protocol));
             self.settle_replies(output, start, false);
             return;
@@ -287,7 +294,10 @@ impl Session {
         }
         self.last_command = Some(command.name);
         let mut reply = Reply::new(output, self.protocol);
+        // Subscriptions are confirmed by messages, not by replies.
+        let mut is_message = command.flags.has(Flags::SUBSCRIBED.and(Flags::PUBSUB));
         if let Err(error) = self.check(command, args) {
+            is_message = false;
             ThreadStats::add(&self.stats().calls[index], 1);
             ThreadStats::add(&self.stats().failed_calls[index], 1);
             self.reject(Some(command), error, &mut reply);
@@ -300,8 +310,6 @@ impl Session {
             self.forget_caching(command);
         }
         if self.modes.has(Modes::QUIET) {
-            // Subscriptions are confirmed by messages, not by replies.
-            let is_message = command.flags.has(Flags::SUBSCRIBED.and(Flags::PUBSUB));
             self.settle_replies(output, start, is_message);
         }
     }
@@ -342,6 +350,8 @@ impl Session {
         if self.modes.is_ordinary() {
             return Ok(());
         }
+        // Otherwise a transaction whose command fails for sure would be executed without it.
+        (self.commands.check_subcommand)(args)?;
         if self.modes.has(Modes::QUEUEING) && command.flags.has(Flags::NO_MULTI) {
             return Err(CommandError::NotInTransaction);
         }
@@ -573,21 +583,4 @@ impl Drop for Session {
         self.shared.hub().clients().remove(self.client.id);
         self.end();
     }
-}
-
-/// The error for a name that no command has.
-fn unknown_command(args: &Args<'_>) -> CommandError {
-    const SHOWN_BYTES: usize = 128;
-    let shown =
-        |bytes: &[u8], at_most: usize| bytes[..bytes.len().min(at_most)].escape_ascii().to_string();
-    let mut arguments = String::new();
-    for argument in &args[1..] {
-        // As with Redis, each argument has what room the ones before it have left.
-        let room = SHOWN_BYTES.saturating_sub(arguments.len());
-        if room == 0 {
-            break;
-        }
-        arguments += &format!("'{}' ", shown(argument, room));
-    }
-    CommandError::UnknownCommand { name: shown(args[0], SHOWN_BYTES), arguments }
 }

@@ -137,6 +137,8 @@ fn entries_expire_by_the_clock_of_the_cache() {
     client.expect("touch a 200\r\ntouch b 1\r\n", "TOUCHED\r\nNOT_FOUND\r\n");
     served.clock.advance(Duration::from_secs(199));
     client.expect("gat 10 a\r\n", "VALUE a 0 1\r\n1\r\nEND\r\n");
+    client.expect("set d 0 0 1\r\n1\r\n", "STORED\r\n");
+    client.expect("gat -1 d\r\ngat -1 d\r\n", "VALUE d 0 1\r\n1\r\nEND\r\nEND\r\n");
     served.clock.advance(Duration::from_secs(11));
     client.expect("get a\r\n", "END\r\n");
     client.expect("set c 0 0 1\r\n1\r\n", "STORED\r\n");
@@ -154,22 +156,77 @@ fn meta_commands_return_what_their_flags_ask_for() {
     client.expect("mg a s v f t k Oq1\r\n", "VA 2 s2 f5 t-1 ka Oq1\r\nhi\r\n");
     client.expect("ms a 2 q\r\nho\r\nmn\r\n", "MN\r\n");
     client.expect("ms a 1 ME\r\nx\r\nms b 1 MR\r\nx\r\n", "NS\r\nNS\r\n");
+    client.expect("ms e 1 ME C7\r\nx\r\nms e 1 ME C7\r\nx\r\n", "HD\r\nNS\r\n");
     client.expect("ms a 1 MA\r\n!\r\nms a 1 MP\r\n?\r\n", "HD\r\nHD\r\n");
     client.expect("mg a v\r\n", "VA 4\r\n?ho!\r\n");
     client.expect("ms b 1 MA\r\nx\r\nms b 1 MA N0\r\nx\r\n", "NS\r\nHD\r\n");
     client.expect("mg b v\r\n", "VA 1\r\nx\r\n");
     client.expect("ma n\r\nma n N0 J13 v\r\nma n v\r\n", "NF\r\nVA 2\r\n13\r\nVA 2\r\n14\r\n");
     client.expect("ma n D10 MD v t\r\n", "VA 1 t-1\r\n4\r\n");
-    client.expect("md n q\r\nmd n q\r\nmd n\r\n", "NF\r\n");
+    client.expect("md n q\r\nmd n q\r\nmd n\r\n", "NF\r\nNF\r\n");
     // A key in base 64: "foo".
-    client.expect("ms Zm9v 1 b k\r\n1\r\n", "HD b kZm9v\r\n");
-    client.expect("mg foo v\r\nmg Zm9v b k v\r\n", "VA 1\r\n1\r\nVA 1 b kZm9v\r\n1\r\n");
+    client.expect("ms Zm9v 1 b k\r\n1\r\n", "HD kZm9v b\r\n");
+    client.expect("mg foo v\r\nmg Zm9v b k v\r\n", "VA 1\r\n1\r\nVA 1 kZm9v b\r\n1\r\n");
     client.expect("mg a v v\r\n", "CLIENT_ERROR duplicate flag\r\n");
     client.expect("mg a !\r\n", "CLIENT_ERROR invalid flag\r\n");
     client.expect("ms a x\r\n", "CLIENT_ERROR bad command line format\r\n");
     client.expect("mg\r\n", "CLIENT_ERROR bad command line format\r\n");
     client.expect("me nothing\r\n", "EN\r\n");
     assert!(client.line("me a\r\n").starts_with("ME a exp=-1 la="));
+}
+
+#[test]
+fn every_answer_says_which_request_it_is_for() {
+    let served = serve(|_| {});
+    let mut client = served.client();
+    client.expect("mg a v k O1\r\nmg YQ== b k O2 c t\r\n", "EN ka O1\r\nEN kYQ== b O2\r\n");
+    client.expect("ms a 1 O3 k MR c s\r\nx\r\n", "NS O3 ka c0 s1\r\n");
+    client.expect("md a O4 k t\r\nma a O5 k t c q\r\n", "NF O4 ka\r\nNF O5 ka\r\n");
+    client.expect("ma a N0 J5 v q\r\nma a v q\r\nma a v\r\n", "VA 1\r\n7\r\n");
+    // What says nothing to a command, or is there for proxies, is no error.
+    client.expect("mg a s Px L1 S\r\n", "CLIENT_ERROR invalid flag\r\n");
+    client.expect("mg a s Px L1 x\r\nmd none v t\r\n", "HD s1\r\nNF\r\n");
+    client.expect("mg a u s\r\n", "HD s1\r\n");
+}
+
+#[test]
+fn joining_data_returns_the_version_and_length_of_the_whole() {
+    let served = serve(|_| {});
+    let mut client = served.client();
+    client.expect("ms a 2\r\nab\r\n", "HD\r\n");
+    let line = client.line("ms a 3 MA s c\r\ncde\r\n");
+    let version = line.strip_prefix("HD s5 c").unwrap_or_else(|| panic!("{line}"));
+    assert_eq!(client.version("a").to_string(), version);
+    client.expect(&format!("ms a 1 C{version} MP s\r\n>\r\n"), "HD s6\r\n");
+    // A client that has this version needs no value.
+    let version = client.version("a");
+    client.expect(&format!("mg a v s C{version}\r\n"), "HD s6\r\n");
+    client.expect("mg a v s C1\r\n", "VA 6 s6\r\n>abcde\r\n");
+}
+
+#[test]
+fn nothing_is_answered_to_those_who_want_no_reply() {
+    let served = serve(|config| config.request_limits.argument_bytes = 1000);
+    let mut client = served.client();
+    client.expect("set t 0 0 4\r\ntext\r\n", "STORED\r\n");
+    let long = "x".repeat(1001);
+    for request in [
+        "incr t 1 noreply\r\n",
+        "incr t x noreply\r\n",
+        "touch t x noreply\r\n",
+        "flush_all x noreply\r\n",
+        "verbosity x noreply\r\n",
+        "set a 0 x 1 noreply\r\n1\r\n",
+        "cas a 0 0 1 x noreply\r\n1\r\n",
+        &format!("delete {} noreply\r\n", "k".repeat(251)),
+        &format!("set a 0 0 1001 noreply\r\n{long}\r\n"),
+        &format!("append t 0 0 999 noreply\r\n{}\r\n", &long[..999]),
+    ] {
+        client.expect(&format!("{request}mn\r\n"), "MN\r\n");
+    }
+    client.expect("set a 0 0 1 noreply\r\nabcmn\r\n", "MN\r\n");
+    client.expect("nonsense noreply\r\nmn\r\n", "ERROR\r\nMN\r\n");
+    client.expect("get noreply\r\n", "END\r\n");
 }
 
 #[test]
@@ -207,6 +264,17 @@ fn a_stale_value_is_used_until_one_client_has_loaded_a_new_one() {
     // A late write with an old version is stored as stale.
     first.expect("ms k 3 I C1\r\nodd\r\n", "HD\r\n");
     second.expect("mg k v\r\n", "VA 3 W X\r\nodd\r\n");
+    // Also a client that asks for nothing else learns that it is to load a fresh one.
+    first.expect("md k I\r\nmg k\r\nmg k\r\n", "HD\r\nHD W X\r\nHD X Z\r\n");
+    // A number that is counted from a stale one is stale.
+    first.expect("ms n 1\r\n5\r\nmd n I\r\nma n\r\nincr n 1\r\n", "HD\r\nHD\r\nHD\r\n7\r\n");
+    second.expect("mg n v\r\n", "VA 1 W X\r\n7\r\n");
+    // A late write lives no longer for that, and nobody else is told to load it.
+    first.expect(
+        "ms k 3 T60\r\nnow\r\nms k 3 I C1 T0\r\nodd\r\nmg k t v\r\n",
+        "HD\r\nHD\r\nVA 3 t60 W X\r\nodd\r\n",
+    );
+    first.expect("ms k 3 I C1\r\nold\r\nmg k v\r\n", "HD\r\nVA 3 X Z\r\nold\r\n");
 }
 
 #[test]
@@ -226,6 +294,32 @@ fn hostile_input_is_refused_and_costs_little() {
     let mut rest = Vec::new();
     let _ = client.0.read_to_end(&mut rest);
     assert_eq!(rest, b"", "the connection is closed");
+}
+
+#[test]
+fn any_number_of_keys_is_read_by_one_line() {
+    let served = serve(|_| {});
+    let mut client = served.client();
+    let keys: Vec<String> = (0..8_000).map(|number| format!("{number:0>100}")).collect();
+    client.expect(&format!("set {} 0 0 1\r\nx\r\n", keys[7_999]), "STORED\r\n");
+    let line = format!("get {}\r\n", keys.join(" "));
+    assert!(line.len() > 800_000);
+    let (first, rest) = line.split_at(200_000);
+    client.0.write_all(first.as_bytes()).unwrap();
+    client.expect(rest, &format!("VALUE {} 0 1\r\nx\r\nEND\r\n", keys[7_999]));
+    // Other lines are not that long.
+    client.expect(&"set ".repeat(20_000), "CLIENT_ERROR line too long\r\n");
+}
+
+#[test]
+fn web_pages_cannot_send_commands() {
+    let served = serve(|_| {});
+    let mut client = served.client();
+    client.0.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nset a 0 0 1\r\nx\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = client.0.read_to_end(&mut answer);
+    assert_eq!(String::from_utf8_lossy(&answer), "ERROR\r\n");
+    assert!(served.cache.is_empty());
 }
 
 #[test]

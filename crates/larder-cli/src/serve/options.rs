@@ -12,6 +12,8 @@ use serde::Deserialize;
 use super::units::{ByteSize, Time};
 use crate::error::ServeError;
 
+/// The port of Redis.
+const DEFAULT_PORT: u16 = 6379;
 /// The memory that a cache takes if nothing is said.
 const DEFAULT_MEMORY: ByteSize = ByteSize(1 << 30);
 /// What an entry takes besides the bytes of its key and value that are on the heap.
@@ -162,9 +164,73 @@ pub(crate) struct Settings {
 impl Settings {
     /// The options of the command line and the environment, over those of the file.
     pub(crate) fn gather(given: Options, file: Option<&Path>) -> Result<Self, ServeError> {
-        let Some(path) = file else { return Ok(Self { options: given, file: None }) };
-        let (below, text) = read_file(path)?;
-        Ok(Self { options: given.over(below), file: Some((path.to_owned(), text)) })
+        let settings = match file {
+            None => Self { options: given, file: None },
+            Some(path) => {
+                let (below, text) = read_file(path)?;
+                Self { options: given.over(below), file: Some((path.to_owned(), text)) }
+            }
+        };
+        settings.check_zeros()?;
+        settings.check_places()?;
+        Ok(settings)
+    }
+
+    /// Refuses a zero where a server with it would serve nobody or store nothing. Others take it for no limit,
+    /// which there is none of here.
+    fn check_zeros(&self) -> Result<(), ServeError> {
+        let Options { threads, capacity, max_memory, max_clients, max_argument, .. } = self.options;
+        let size = |size: Option<ByteSize>| size == Some(ByteSize(0));
+        let time = |time: Option<Time>| time.is_some_and(|Time(time)| time.is_zero());
+        for (field, is_zero, problem) in [
+            ("threads", threads == Some(0), "0 threads serve nobody; use 1 or more"),
+            (
+                "capacity",
+                capacity == Some(0),
+                "0 entries are no cache; use 1 or more, or leave it out",
+            ),
+            ("max-memory", size(max_memory), "0 bytes store nothing; use more, such as 1gb"),
+            ("max-clients", max_clients == Some(0), "0 clients are nobody; use 1 or more"),
+            ("max-argument", size(max_argument), "0 bytes are no command; use more, such as 1mb"),
+            (
+                "time-to-live",
+                time(self.options.time_to_live),
+                "0 keeps nothing; use more, or leave it out",
+            ),
+        ] {
+            if is_zero {
+                return Err(self.wrong(field, problem.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses places at which no server can listen.
+    fn check_places(&self) -> Result<(), ServeError> {
+        let options = &self.options;
+        let ports = [
+            ("port", Some(options.port.unwrap_or(DEFAULT_PORT))),
+            ("memcached-port", options.memcached_port),
+            ("http-port", options.http_port),
+            ("tls-port", options.tls_port),
+        ];
+        for (index, (field, port)) in ports.iter().enumerate() {
+            let same = |(_, other): &&(&str, Option<u16>)| other == port && *other != Some(0);
+            if let (Some(port), Some((other, _))) = (port, ports[..index].iter().find(same)) {
+                return Err(self.wrong(field, format!("{port} is {other} too; use another one")));
+            }
+        }
+        let Some(path) = &options.unixsocket else { return Ok(()) };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let problem = format!("there is no folder {}", folder.display());
+            return Err(self.wrong("unixsocket", problem));
+        }
+        #[cfg(unix)]
+        if let Err(error) = std::os::unix::net::SocketAddr::from_pathname(path) {
+            return Err(self.wrong("unixsocket", format!("{}: {error}", path.display())));
+        }
+        Ok(())
     }
 
     /// An error about a setting, with its place in the file if it is there.
@@ -215,15 +281,12 @@ impl Settings {
     pub(crate) fn server(&self) -> Result<ServerConfig, ServeError> {
         let options = &self.options;
         let mut config = ServerConfig::default();
-        config.address = self.address(options.port.unwrap_or(6379));
+        config.address = self.address(options.port.unwrap_or(DEFAULT_PORT));
         config.memcached_address = options.memcached_port.map(|port| self.address(port));
         config.http_address = options.http_port.map(|port| self.address(port));
         config.unix_socket.clone_from(&options.unixsocket);
         config.tls = self.tls()?;
         config.password = self.password()?;
-        if options.threads == Some(0) {
-            return Err(self.wrong("threads", "0 threads serve nobody; use 1 or more".to_owned()));
-        }
         config.threads = options.threads.unwrap_or(config.threads);
         config.databases = options.databases.unwrap_or(config.databases);
         if !(1..=256).contains(&config.databases) {

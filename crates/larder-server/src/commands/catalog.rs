@@ -22,7 +22,7 @@ pub(crate) fn table() -> Vec<Command> {
     }]
 }
 
-const COMMAND: &[Subcommand] = &[
+pub(super) const COMMAND: &[Subcommand] = &[
     Subcommand {
         name: "count",
         arity: 2,

@@ -31,7 +31,7 @@ pub(crate) fn table() -> Vec<Command> {
 }
 
 /// Subcommands, with the names and numbers of arguments that Redis has for them.
-const SUBCOMMANDS: [Subcommand; 19] = [
+pub(super) const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand {
         name: "caching",
         arity: 3,
@@ -174,7 +174,7 @@ const SUBCOMMANDS: [Subcommand; 19] = [
 type Done = Result<(), CommandError>;
 
 fn client(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Done {
-    subcommand::run("CLIENT", &SUBCOMMANDS, session, args, reply)
+    subcommand::run("CLIENT", SUBCOMMANDS, session, args, reply)
 }
 
 fn accept(_: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Done {

@@ -23,7 +23,7 @@ pub(crate) fn table() -> Vec<Command> {
     }]
 }
 
-const CONFIG: &[Subcommand] = &[
+pub(super) const CONFIG: &[Subcommand] = &[
     Subcommand {
         name: "get",
         arity: -3,

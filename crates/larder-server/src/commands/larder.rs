@@ -62,6 +62,10 @@ pub(crate) fn table() -> Vec<Command> {
     ]
 }
 
+/// The longest name of a tag. The bound of the memory does not count names, so a client could have the server keep
+/// any number of bytes in longer ones.
+const MAX_TAG_BYTES: usize = 250;
+
 /// The names of tags, which are text.
 fn tag_names<'a>(args: &'a Args<'a>) -> Result<Vec<&'a str>, CommandError> {
     let name = |tag: &&'a [u8]| {
@@ -71,7 +75,11 @@ fn tag_names<'a>(args: &'a Args<'a>) -> Result<Vec<&'a str>, CommandError> {
 }
 
 fn tag(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    reply.integer(session.db().set_tags(args[1], &tag_names(&args[2..])?)?);
+    let names = tag_names(&args[2..])?;
+    if names.iter().any(|name| name.len() > MAX_TAG_BYTES) {
+        return Err(CommandError::other(format!("ERR a tag has at most {MAX_TAG_BYTES} bytes")));
+    }
+    reply.integer(session.db().set_tags(args[1], &names)?);
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use crate::value::{ENTRY_BYTES, Value};
 /// Strings up to this length are called embedded by Redis.
 const EMBEDDED_BYTES: usize = 44;
 
-const OBJECT: &[Subcommand] = &[
+pub(super) const OBJECT: &[Subcommand] = &[
     Subcommand {
         name: "encoding",
         arity: 3,
@@ -47,7 +47,7 @@ const OBJECT: &[Subcommand] = &[
     },
 ];
 
-const MEMORY: &[Subcommand] = &[
+pub(super) const MEMORY: &[Subcommand] = &[
     Subcommand {
         name: "usage",
         arity: -3,

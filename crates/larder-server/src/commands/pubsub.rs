@@ -153,7 +153,7 @@ fn spublish(
     Ok(())
 }
 
-const SUBCOMMANDS: [Subcommand; 5] = [
+pub(super) const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand {
         name: "channels",
         arity: -2,
@@ -203,7 +203,7 @@ fn pubsub(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
-    subcommand::run("PUBSUB", &SUBCOMMANDS, session, args, reply)
+    subcommand::run("PUBSUB", SUBCOMMANDS, session, args, reply)
 }
 
 fn list(

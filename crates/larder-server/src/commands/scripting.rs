@@ -53,7 +53,7 @@ fn script(
     subcommand::run("SCRIPT", SCRIPT, session, args, reply)
 }
 
-const SCRIPT: &[Subcommand] = &[
+pub(super) const SCRIPT: &[Subcommand] = &[
     Subcommand {
         name: "exists",
         arity: -3,

@@ -97,7 +97,7 @@ fn lolwut(_: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Co
     Ok(())
 }
 
-const SLOWLOG: &[Subcommand] = &[
+pub(super) const SLOWLOG: &[Subcommand] = &[
     Subcommand {
         name: "get",
         arity: -2,
@@ -143,7 +143,7 @@ fn slowlog(
     subcommand::run("SLOWLOG", SLOWLOG, session, args, reply)
 }
 
-const LATENCY: &[Subcommand] = &[
+pub(super) const LATENCY: &[Subcommand] = &[
     Subcommand {
         name: "latest",
         arity: 2,
@@ -190,7 +190,7 @@ fn latency(
     subcommand::run("LATENCY", LATENCY, session, args, reply)
 }
 
-const ACL: &[Subcommand] = &[Subcommand {
+pub(super) const ACL: &[Subcommand] = &[Subcommand {
     name: "whoami",
     arity: 2,
     handler: |_, _, reply| {
@@ -208,7 +208,7 @@ fn cluster(_: &mut Session, _: &Args<'_>, _: &mut Reply<'_>) -> Result<(), Comma
     Err(CommandError::other("ERR This instance has cluster support disabled"))
 }
 
-const FUNCTION: &[Subcommand] = &[
+pub(super) const FUNCTION: &[Subcommand] = &[
     Subcommand {
         name: "flush",
         arity: -2,

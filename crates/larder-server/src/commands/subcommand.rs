@@ -21,16 +21,30 @@ pub(crate) struct Subcommand {
 /// Executes the subcommand that the second argument names.
 pub(crate) fn run(
     command: &'static str,
-    subcommands: &[Subcommand],
+    subcommands: &'static [Subcommand],
     session: &mut Session,
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
+    match find(command, subcommands, args)? {
+        Some(found) => (found.handler)(session, args, reply),
+        None => {
+            help(command, subcommands, reply);
+            Ok(())
+        }
+    }
+}
+
+/// The subcommand that the second argument names; `None` is `HELP`.
+pub(crate) fn find(
+    command: &'static str,
+    subcommands: &'static [Subcommand],
+    args: &Args<'_>,
+) -> Result<Option<&'static Subcommand>, CommandError> {
     let given = args[1];
     let Some(found) = subcommands.iter().find(|known| is_option(given, known.name)) else {
         if is_option(given, "HELP") && args.len() == 2 {
-            help(command, subcommands, reply);
-            return Ok(());
+            return Ok(None);
         }
         let subcommand = given[..given.len().min(128)].escape_ascii().to_string();
         return Err(CommandError::UnknownSubcommand { command, subcommand });
@@ -41,7 +55,7 @@ pub(crate) fn run(
         let name = format!("{}|{}", command.to_ascii_lowercase(), found.name);
         return Err(CommandError::WrongArity { name });
     }
-    (found.handler)(session, args, reply)
+    Ok(Some(found))
 }
 
 fn help(command: &str, subcommands: &[Subcommand], reply: &mut Reply<'_>) {

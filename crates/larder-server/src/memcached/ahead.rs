@@ -9,8 +9,10 @@ use super::error::MemcachedError;
 use super::line::{number, words};
 use crate::store::Db;
 
-/// The longest line: a `get` of many keys.
+/// The longest line, except for those of keys to read, for which clients ask in one line however many they are. These
+/// may be as long as data, up to the second bound.
 const MAX_LINE_BYTES: usize = 64 * 1024;
+const MAX_READ_LINE_BYTES: usize = 16 << 20;
 /// So many requests or words are parsed ahead at most.
 const MAX_REQUESTS: usize = 64;
 const MAX_WORDS: usize = 512;
@@ -44,6 +46,8 @@ pub(super) enum LinesEnd<'i> {
         skipped: usize,
         /// The key that it was to overwrite, if its data is too long.
         overwritten: Option<&'i [u8]>,
+        /// The client does not want to hear of it.
+        is_quiet: bool,
     },
 }
 
@@ -93,13 +97,19 @@ impl<'i> ParsedLines<'i> {
         input: &'i [u8],
         max_data: usize,
     ) -> Result<usize, LinesEnd<'i>> {
-        let refused =
-            |error, bytes| Err(LinesEnd::Refused { error, bytes, skipped: 0, overwritten: None });
+        let refused = |error, bytes, is_quiet| {
+            Err(LinesEnd::Refused { error, bytes, skipped: 0, overwritten: None, is_quiet })
+        };
         let from = place.searched.min(input.len());
         let Some(found) = input[from..].iter().position(|byte| *byte == b'\n') else {
             place.searched = input.len();
-            return match input.len() > MAX_LINE_BYTES {
-                true => refused(MemcachedError::LongLine, input.len()),
+            let reads = [b"get ".as_slice(), b"gets ", b"gat ", b"gats "];
+            let max_bytes = match reads.iter().any(|name| input.starts_with(name)) {
+                true => max_data.clamp(MAX_LINE_BYTES, MAX_READ_LINE_BYTES),
+                false => MAX_LINE_BYTES,
+            };
+            return match input.len() > max_bytes {
+                true => refused(MemcachedError::LongLine, input.len(), false),
                 false => Err(LinesEnd::NeedsInput),
             };
         };
@@ -110,19 +120,20 @@ impl<'i> ParsedLines<'i> {
         let words_start = self.words.len();
         self.words.extend(words(line.strip_suffix(b"\r").unwrap_or(line)));
         let start = end + 1;
+        let is_quiet = is_quiet(&self.words[words_start..]);
         let length = match data_length(&self.words[words_start..]) {
             Ok(None) => return Ok(self.push_request(&[], start)),
             Ok(Some(length)) => length,
             Err(error) => {
                 self.words.truncate(words_start);
-                return refused(error, start);
+                return refused(error, start, is_quiet);
             }
         };
         if length > max_data {
             let overwritten = self.words.get(words_start + 1).copied();
             let (error, skipped) = (MemcachedError::TooLarge, length.saturating_add(2));
             self.words.truncate(words_start);
-            return Err(LinesEnd::Refused { error, bytes: start, skipped, overwritten });
+            return Err(LinesEnd::Refused { error, bytes: start, skipped, overwritten, is_quiet });
         }
         let data_end = start + length;
         let Some(terminator) = input.get(data_end..data_end + 2) else {
@@ -132,7 +143,7 @@ impl<'i> ParsedLines<'i> {
         };
         if terminator != b"\r\n" {
             self.words.truncate(words_start);
-            return refused(MemcachedError::BadData, data_end + 2);
+            return refused(MemcachedError::BadData, data_end + 2, is_quiet);
         }
         Ok(self.push_request(&input[start..data_end], data_end + 2))
     }
@@ -172,14 +183,40 @@ impl<'i> ParsedLines<'i> {
 
 /// The length of the data that follows a line, if any does.
 fn data_length(words: &[&[u8]]) -> Result<Option<usize>, MemcachedError> {
-    let at = match words.first() {
-        Some(&(b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas")) => 4,
-        Some(&b"ms") => 2,
+    let (at, missing) = match words.first() {
+        Some(&b"cas") if words.len() < 6 => (5, MemcachedError::UnknownCommand),
+        Some(&(b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas")) => {
+            (4, MemcachedError::UnknownCommand)
+        }
+        Some(&b"ms") => (2, MemcachedError::BadLine),
         _ => return Ok(None),
     };
-    let length = words.get(at).and_then(|word| number(word)).ok_or(MemcachedError::BadLine)?;
+    let length = number(words.get(at).ok_or(missing)?).ok_or(MemcachedError::BadLine)?;
     Ok(Some(length))
 }
+
+/// Whether a client that sends these words waits for no answer, not even for an error. It would take that for
+/// the answer to its next command.
+pub(super) fn is_quiet(words: &[&[u8]]) -> bool {
+    words.last() == Some(&b"noreply".as_slice())
+        && words.first().is_some_and(|name| QUIETABLE.contains(name))
+}
+
+/// The commands whose last word may be `noreply`.
+const QUIETABLE: [&[u8]; 12] = [
+    b"set",
+    b"add",
+    b"replace",
+    b"append",
+    b"prepend",
+    b"cas",
+    b"incr",
+    b"decr",
+    b"touch",
+    b"delete",
+    b"flush_all",
+    b"verbosity",
+];
 
 #[cfg(test)]
 mod tests {
@@ -192,7 +229,7 @@ mod tests {
         let parsed = ParsedLines::parse(&mut place, input, 10, 64);
         let requests: Vec<_> = parsed.iter().map(|(words, data, _)| (words.len(), data)).collect();
         assert_eq!(requests, [(3, b"".as_slice()), (5, b"x")]);
-        let LinesEnd::Refused { error, bytes, skipped, overwritten } = parsed.end else {
+        let LinesEnd::Refused { error, bytes, skipped, overwritten, .. } = parsed.end else {
             panic!("the data is too long");
         };
         assert_eq!((error, bytes, skipped), (MemcachedError::TooLarge, 15, 102));

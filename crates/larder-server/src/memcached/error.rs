@@ -24,7 +24,7 @@ pub(crate) enum MemcachedError {
     BadToken,
     #[error("CLIENT_ERROR error decoding key")]
     BadKey,
-    #[error("CLIENT_ERROR incorrect length")]
+    #[error("CLIENT_ERROR invalid mode for M token")]
     BadMode,
     #[error("CLIENT_ERROR invalid exptime argument")]
     BadTime,

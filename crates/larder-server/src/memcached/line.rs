@@ -13,8 +13,10 @@ use crate::store::Lifetime;
 
 /// The longest key.
 pub(crate) const MAX_KEY_BYTES: usize = 250;
-/// The longest token that a client may ask to have repeated.
+/// The longest token that a client may ask to have repeated, with the letter before it.
 const MAX_OPAQUE_BYTES: usize = 32;
+/// The flags of all meta commands.
+const KNOWN_FLAGS: &[u8] = b"bcfhklqstuvxCDEFIJLMNOPRT";
 /// Times up to thirty days are relative, longer ones since 1970.
 const MAX_RELATIVE_S: i64 = 60 * 60 * 24 * 30;
 
@@ -93,18 +95,19 @@ pub(crate) struct MetaFlags<'l> {
 }
 
 impl<'l> MetaFlags<'l> {
-    /// Reads them, of which only those in `known` are allowed.
-    pub(crate) fn parse(words: &[&'l [u8]], known: &[u8]) -> Result<Self, MemcachedError> {
+    /// Reads them. All commands know the same flags: one that says nothing to a command is no error, nor are
+    /// those that are there for proxies.
+    pub(crate) fn parse(words: &[&'l [u8]]) -> Result<Self, MemcachedError> {
         let mut flags: SmallVec<[(u8, &'l [u8]); 12]> = SmallVec::new();
         for word in words {
             let Some((letter, token)) = word.split_first() else { continue };
-            if !known.contains(letter) {
+            if !KNOWN_FLAGS.contains(letter) {
                 return Err(MemcachedError::InvalidFlag);
             }
             if flags.iter().any(|(other, _)| other == letter) {
                 return Err(MemcachedError::DuplicateFlag);
             }
-            if *letter == b'O' && token.len() > MAX_OPAQUE_BYTES {
+            if *letter == b'O' && word.len() > MAX_OPAQUE_BYTES {
                 return Err(MemcachedError::LongOpaque);
             }
             flags.push((*letter, token));
@@ -172,10 +175,9 @@ mod tests {
 
     #[test]
     fn flags_that_are_unknown_or_doubled_are_errors() {
-        let parse =
-            |line: &'static [u8]| MetaFlags::parse(&words(line).collect::<Vec<_>>(), b"vtO");
+        let parse = |line: &'static [u8]| MetaFlags::parse(&words(line).collect::<Vec<_>>());
         assert_eq!(parse(b"v t v").unwrap_err(), MemcachedError::DuplicateFlag);
-        assert_eq!(parse(b"v x").unwrap_err(), MemcachedError::InvalidFlag);
+        assert_eq!(parse(b"v !").unwrap_err(), MemcachedError::InvalidFlag);
         assert_eq!(parse(b"Oabc v").unwrap().token(b'O'), Some(b"abc".as_slice()));
         assert_eq!(number::<u64>(b"+1"), None);
     }

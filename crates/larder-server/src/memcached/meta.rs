@@ -9,7 +9,7 @@ use larder::InsertOptions;
 use super::MemcachedSession;
 use super::error::MemcachedError;
 use super::line::{Expires, MetaFlags, number};
-use super::text::{Side, Storing, counted};
+use super::text::{Side, Storing, counted, number_in_place_of};
 use crate::bytes::Bytes;
 use crate::decimal::push_decimal;
 use crate::error::CommandError;
@@ -73,14 +73,14 @@ impl MemcachedSession {
             _ => MemcachedError::UnknownCommand,
         })?;
         match command {
-            b'g' => self.meta_get(word, &MetaFlags::parse(rest, b"bcfhklOqstvENRT")?, output),
+            b'g' => self.meta_get(word, &MetaFlags::parse(rest)?, output),
             b's' => {
                 let flags = rest.get(1..).unwrap_or_default();
-                self.meta_set(word, &MetaFlags::parse(flags, b"bcCEFIkMNOqsT")?, data, output)
+                self.meta_set(word, &MetaFlags::parse(flags)?, data, output)
             }
-            b'd' => self.meta_delete(word, &MetaFlags::parse(rest, b"bCEIkOqTx")?, output),
-            b'a' => self.meta_arithmetic(word, &MetaFlags::parse(rest, b"bcCDEJkMNOqtTv")?, output),
-            b'e' => self.meta_debug(word, &MetaFlags::parse(rest, b"b")?, output),
+            b'd' => self.meta_delete(word, &MetaFlags::parse(rest)?, output),
+            b'a' => self.meta_arithmetic(word, &MetaFlags::parse(rest)?, output),
+            b'e' => self.meta_debug(word, &MetaFlags::parse(rest)?, output),
             _ => Err(MemcachedError::UnknownCommand),
         }
     }
@@ -122,7 +122,7 @@ impl MemcachedSession {
             }
             let data = flags.has(b'v').then_some(bytes);
             head(output, data);
-            returned(output, word, flags, &Facts::of(value));
+            returned(output, word, flags, &Facts::of(value), FACTS_OF_GET);
             end(output, data);
             true
         });
@@ -147,10 +147,16 @@ impl MemcachedSession {
         let recache = flags.number::<i64>(b'R')?;
         let explicit = flags.number(b'E')?.map(Version::from_number);
         let touch = flags.expires(b'T')?;
+        let compared = flags.number(b'C')?.map(CasToken::from_number);
         // Before the read, which is a use itself.
         let is_used = flags.has(b'h') && self.is_used(&key);
         let value = loop {
-            if let Some(value) = self.db().read(&key, Value::clone) {
+            let found = match flags.has(b'u') {
+                // It is not to count as a use.
+                true => self.db().peek(&key),
+                false => self.db().read(&key, Value::clone),
+            };
+            if let Some(value) = found {
                 break value;
             }
             let asked = self.ask_for_lease(&key, vivify, explicit);
@@ -177,13 +183,11 @@ impl MemcachedSession {
             loading.is_won = self.win(&key, value.version())?;
             loading.is_sent = !loading.is_won;
         }
-        let data = flags.has(b'v').then_some(bytes);
-        if data.is_none() && flags.iter().next().is_none() {
-            output.extend_from_slice(b"HD\r\n");
-            return Ok(());
-        }
+        // A client that names the version which it has already needs no value.
+        let is_known = compared.is_some_and(|token| token.names(value.version()));
+        let data = (flags.has(b'v') && !is_known).then_some(bytes);
         head(output, data);
-        returned(output, word, flags, &facts);
+        returned(output, word, flags, &facts, FACTS_OF_GET);
         loading.write(output);
         end(output, data);
         Ok(())
@@ -235,33 +239,38 @@ impl MemcachedSession {
         };
         self.count(MemcachedCount::Set);
         let mode = flags.token(b'M').unwrap_or(b"S").to_ascii_uppercase();
+        let mut facts = Facts::of(&value);
         let stored = match (mode.as_slice(), compared) {
             (b"A" | b"P", _) => {
                 let side = if mode == b"A" { Side::After } else { Side::Before };
-                self.meta_join(&key, data, side, compared, explicit, vivify, &value)?
+                self.meta_join(&key, data, side, compared, explicit, vivify, &value, &mut facts)?
             }
-            (b"S" | b"E" | b"R", Some(token)) => {
+            (b"S" | b"R", Some(token)) => {
                 let is_lenient = flags.has(b'I');
                 self.meta_compare_and_set(&key, token, &value, expires, is_lenient)?
             }
-            (b"S" | b"E" | b"R", None) => {
-                let (condition, refused) = match mode.as_slice() {
-                    b"E" => (SetCondition::IfAbsent, Storing::Refused),
-                    b"R" => (SetCondition::IfPresent, Storing::Refused),
-                    _ => (SetCondition::Always, Storing::Refused),
+            // A key that is to be absent has no version to compare.
+            (b"S" | b"R", None) | (b"E", _) => {
+                let condition = match mode.as_slice() {
+                    b"E" => SetCondition::IfAbsent,
+                    b"R" => SetCondition::IfPresent,
+                    _ => SetCondition::Always,
                 };
                 let lifetime = expires.lifetime();
                 let is_set =
                     self.db().set(&key, value.clone(), lifetime, condition, ChangeKind::SET)?;
-                if is_set { Storing::Done } else { refused }
+                if is_set { Storing::Done } else { Storing::Refused }
             }
             _ => return Err(MemcachedError::BadMode),
         };
         if stored == Storing::Done {
             self.leases().give_up(&self.db().owned_key(&key));
         }
-        let facts = Facts { len: data.len(), version: Some(value.version()), ..Facts::default() };
-        finish(output, stored, word, flags, &facts, false);
+        if stored != Storing::Done {
+            // Not that of the entry which was found instead.
+            facts.version = Some(Version::from_number(0));
+        }
+        finish(output, stored, word, flags, &facts, FACTS_OF_SET);
         Ok(())
     }
 
@@ -275,9 +284,11 @@ impl MemcachedSession {
         explicit: Option<Version>,
         vivify: Option<Expires>,
         value: &Value,
+        facts: &mut Facts,
     ) -> Result<Storing, CommandError> {
         loop {
-            let stored = self.join(key, data, side, compared, explicit)?;
+            let joined = |value: &Value| *facts = Facts::of(value);
+            let stored = self.join(key, data, side, compared, explicit, joined)?;
             let (Storing::Refused, Some(expires)) = (stored, vivify) else { return Ok(stored) };
             // There was nothing to join it to, so it is stored alone; unless there is something now.
             let lifetime = expires.lifetime();
@@ -289,7 +300,8 @@ impl MemcachedSession {
     }
 
     /// Stores a value if the token names the key's version or lease. If `is_lenient`, an older version is good
-    /// enough, but the value is then stale.
+    /// enough, but the value is then stale: it lives no longer than the one that it replaces, and whoever was
+    /// told to load a fresh one still is.
     fn meta_compare_and_set(
         &self,
         key: &Bytes,
@@ -312,17 +324,33 @@ impl MemcachedSession {
             }
             return Ok(if stored { Storing::Done } else { Storing::NotFound });
         }
-        self.db().change(key, expires.lifetime(), ChangeKind::SET, |old| {
-            let Some(old) = old else { return Ok(Decision::Keep(Storing::NotFound)) };
-            if token.names(old.version()) {
-                return Ok(Decision::Put(value.clone(), Storing::Done));
+        loop {
+            let stored = self.db().change(key, expires.lifetime(), ChangeKind::SET, |old| {
+                let Some(old) = old else { return Ok(Decision::Keep(Storing::NotFound)) };
+                Ok(match token.names(old.version()) {
+                    true => Decision::Put(value.clone(), Storing::Done),
+                    false => Decision::Keep(Storing::Exists),
+                })
+            })?;
+            if stored != Storing::Exists || !is_lenient {
+                return Ok(stored);
             }
-            if !is_lenient || token.is_after(old.version()) {
-                return Ok(Decision::Keep(Storing::Exists));
+            let stored = self.db().change(key, Lifetime::Keep, ChangeKind::SET, |old| {
+                let Some(old) = old else { return Ok(Decision::Keep(Some(Storing::NotFound))) };
+                if token.names(old.version()) {
+                    // A client has written this version meanwhile, so the value is fresh.
+                    return Ok(Decision::Keep(None));
+                }
+                if token.is_after(old.version()) {
+                    return Ok(Decision::Keep(Some(Storing::Exists)));
+                }
+                let stale = Freshness { is_stale: true, ..old.freshness() };
+                Ok(Decision::Put(value.with_freshness(stale), Some(Storing::Done)))
+            })?;
+            if let Some(stored) = stored {
+                return Ok(stored);
             }
-            let stale = Freshness { is_stale: true, is_being_loaded: false };
-            Ok(Decision::Put(value.with_freshness(stale), Storing::Done))
-        })
+        }
     }
 
     fn meta_delete(
@@ -362,7 +390,7 @@ impl MemcachedSession {
             Storing::Done => MemcachedCount::DeleteHits,
             _ => MemcachedCount::DeleteMisses,
         });
-        finish(output, stored, word, flags, &Facts::default(), true);
+        finish(output, stored, word, flags, &Facts::default(), NO_FACTS);
         Ok(())
     }
 
@@ -387,10 +415,9 @@ impl MemcachedSession {
             b"D" | b"d" | b"-" => false,
             _ => return Err(MemcachedError::BadMode),
         };
-        let make = |number: u64, client_flags| {
-            let text = number.to_string().into_bytes().into_boxed_slice();
-            let value = Value::with_flags(text, client_flags);
-            explicit.map_or_else(|| value.clone(), |version| value.clone().with_version(version))
+        let with_version = |value: Value| match explicit {
+            Some(version) => value.with_version(version),
+            None => value,
         };
         let (stored, value) = loop {
             let lifetime = touch.map_or(Lifetime::Keep, Expires::lifetime);
@@ -399,11 +426,13 @@ impl MemcachedSession {
                 if compared.is_some_and(|token| !token.names(old.version())) {
                     return Ok(Decision::Keep((Storing::Exists, None)));
                 }
-                let value = make(counted(old, is_increment, delta)?, old.flags());
+                let sum = counted(old, is_increment, delta)?;
+                let value = with_version(number_in_place_of(old, sum));
                 Ok(Decision::Put(value.clone(), (Storing::Done, Some(value))))
             })?;
             let ((Storing::NotFound, _), Some(expires)) = (&done, vivify) else { break done };
-            let value = make(initial, 0);
+            let text = initial.to_string().into_bytes();
+            let value = with_version(Value::with_flags(text.into_boxed_slice(), 0));
             let (lifetime, is_first) = (expires.lifetime(), SetCondition::IfAbsent);
             let kind = ChangeKind::string("incrby");
             if self.db().set(&key, value.clone(), lifetime, is_first, kind)? {
@@ -416,17 +445,20 @@ impl MemcachedSession {
             false => [MemcachedCount::DecrMisses, MemcachedCount::DecrHits][is_hit],
         });
         let Some(value) = value else {
-            finish(output, stored, word, flags, &Facts::default(), true);
+            finish(output, stored, word, flags, &Facts::default(), NO_FACTS);
             return Ok(());
         };
+        if flags.has(b'q') {
+            return Ok(());
+        }
         let facts = self.facts(&key, &value, flags);
         match value.as_bytes().filter(|_| flags.has(b'v')) {
             Some(bytes) => {
                 head(output, Some(bytes));
-                returned(output, word, flags, &facts);
+                returned(output, word, flags, &facts, FACTS_OF_COUNT);
                 end(output, Some(bytes));
             }
-            None => finish(output, stored, word, flags, &facts, true),
+            None => finish(output, stored, word, flags, &facts, FACTS_OF_COUNT),
         }
         Ok(())
     }
@@ -471,7 +503,9 @@ fn answer_miss(asked: Asked, word: &[u8], flags: &MetaFlags<'_>, output: &mut Ve
         Asked::Sent(version) => (version, Loading { is_sent: true, ..Loading::default() }),
         Asked::Full | Asked::Present => {
             if !flags.has(b'q') {
-                output.extend_from_slice(b"EN\r\n");
+                output.extend_from_slice(b"EN");
+                returned(output, word, flags, &Facts::default(), NO_FACTS);
+                output.extend_from_slice(b"\r\n");
             }
             return;
         }
@@ -479,7 +513,7 @@ fn answer_miss(asked: Asked, word: &[u8], flags: &MetaFlags<'_>, output: &mut Ve
     let data = flags.has(b'v').then_some(&[][..]);
     let facts = Facts { version: Some(version), seconds_left: -1, ..Facts::default() };
     head(output, data);
-    returned(output, word, flags, &facts);
+    returned(output, word, flags, &facts, FACTS_OF_GET);
     loading.write(output);
     end(output, data);
 }
@@ -504,13 +538,24 @@ fn end(output: &mut Vec<u8>, data: Option<&[u8]>) {
     }
 }
 
-/// What the flags ask to be returned, in their order.
-fn returned(output: &mut Vec<u8>, word: &[u8], flags: &MetaFlags<'_>, facts: &Facts) {
+/// What `mg`, `ms` and `ma` say of an entry, if they are asked for it. The rest say nothing.
+const FACTS_OF_GET: &[u8] = b"cfhlst";
+const FACTS_OF_SET: &[u8] = b"cs";
+const FACTS_OF_COUNT: &[u8] = b"ct";
+const NO_FACTS: &[u8] = b"";
+
+/// What the flags ask to be returned, in their order: of the facts those that are `said`. The key and the token of
+/// the client are in each answer, so that it knows which of its requests is answered.
+fn returned(output: &mut Vec<u8>, word: &[u8], flags: &MetaFlags<'_>, facts: &Facts, said: &[u8]) {
     for (flag, token) in flags.iter() {
         let _ = match flag {
-            b'k' => output.write_all(b" k").and_then(|()| output.write_all(word)),
+            b'k' => {
+                output.extend_from_slice(b" k");
+                output.extend_from_slice(word);
+                output.write_all(if flags.has(b'b') { b" b" } else { b"" })
+            }
             b'O' => output.write_all(b" O").and_then(|()| output.write_all(token)),
-            b'b' if flags.has(b'k') => output.write_all(b" b"),
+            _ if !said.contains(&flag) => Ok(()),
             b'c' => match facts.version {
                 Some(version) => write!(output, " c{}", CasToken::of(version).number()),
                 None => Ok(()),
@@ -525,21 +570,16 @@ fn returned(output: &mut Vec<u8>, word: &[u8], flags: &MetaFlags<'_>, facts: &Fa
     }
 }
 
-/// The reply to a command without a value, which the flag `q` may suppress.
+/// The reply to a command without a value. The flag `q` suppresses it if all went well.
 fn finish(
     output: &mut Vec<u8>,
     stored: Storing,
     word: &[u8],
     flags: &MetaFlags<'_>,
     facts: &Facts,
-    hides_missing: bool,
+    said: &[u8],
 ) {
-    let is_hidden = match stored {
-        Storing::Done => true,
-        Storing::NotFound => hides_missing,
-        Storing::Refused | Storing::Exists => false,
-    };
-    if is_hidden && flags.has(b'q') {
+    if stored == Storing::Done && flags.has(b'q') {
         return;
     }
     output.extend_from_slice(match stored {
@@ -548,7 +588,6 @@ fn finish(
         Storing::Exists => b"EX",
         Storing::NotFound => b"NF",
     });
-    let nothing = Facts::default();
-    returned(output, word, flags, if stored == Storing::Done { facts } else { &nothing });
+    returned(output, word, flags, facts, said);
     output.extend_from_slice(b"\r\n");
 }

@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::MemcachedSession;
 use super::error::MemcachedError;
 use super::line::{Expires, check_key, number};
+use crate::conversation;
 use crate::decimal::push_decimal;
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
 use crate::identity::SERVER_VERSION;
 use crate::stats::MemcachedCount;
 use crate::store::{Db, Decision, Lifetime, SetCondition};
-use crate::value::Value;
+use crate::value::{Freshness, Value};
 use crate::version::{CasToken, Version};
 
 /// What became of a value that was to be stored.
@@ -74,13 +75,20 @@ impl MemcachedSession {
             b"touch" => self.touch(rest, output)?,
             b"delete" => self.delete(rest, output)?,
             b"flush_all" => self.flush_all(rest, output)?,
-            b"verbosity" if !rest.is_empty() => output.extend_from_slice(b"OK\r\n"),
+            b"verbosity" if !args.is_empty() => {
+                let level = rest.first().and_then(|level| number::<u32>(level));
+                level.ok_or(MemcachedError::BadLine)?;
+                output.extend_from_slice(b"OK\r\n");
+            }
             b"version" => {
                 let _ = write!(output, "VERSION {SERVER_VERSION}\r\n");
             }
             b"stats" => self.stats_text(args, output)?,
             b"quit" => self.closes = true,
-            _ => return Err(MemcachedError::UnknownCommand),
+            _ => {
+                self.closes = conversation::is_web_request(name);
+                return Err(MemcachedError::UnknownCommand);
+            }
         }
         if is_quiet {
             output.truncate(start);
@@ -102,12 +110,13 @@ impl MemcachedSession {
             check_key(key)?;
         }
         for key in keys {
-            if let Some(expires) = expires {
-                self.db().expire(key, expires.ttl(), |_| true)?;
-            }
             let found = self.db().read(key, |value| write_value(output, key, value, with_version));
             let is_hit = found == Some(true);
             self.count_lookup(is_hit);
+            // After the read: a time that has passed takes the value away, which the client gets nevertheless.
+            if let Some(expires) = expires.filter(|_| is_hit) {
+                self.db().expire(key, expires.ttl(), |_| true)?;
+            }
         }
         output.extend_from_slice(b"END\r\n");
         Ok(())
@@ -131,8 +140,8 @@ impl MemcachedSession {
         let value = || Value::with_flags(data.into(), flags);
         let stored = match (name, token) {
             (_, Some(token)) => self.compare_and_set(key, token, value, expires.lifetime())?,
-            (b"append", _) => self.join(key, data, Side::After, None, None)?,
-            (b"prepend", _) => self.join(key, data, Side::Before, None, None)?,
+            (b"append", _) => self.join(key, data, Side::After, None, None, |_| ())?,
+            (b"prepend", _) => self.join(key, data, Side::Before, None, None, |_| ())?,
             _ => {
                 let condition = match name {
                     b"add" => SetCondition::IfAbsent,
@@ -175,7 +184,8 @@ impl MemcachedSession {
     }
 
     /// Joins data to a value, if its version is the one that is named, if any. The new value gets `explicit`
-    /// as its version, if that is given.
+    /// as its version, if that is given; `joined` is called with it, maybe more than once, the last time with the
+    /// one that is stored.
     pub(super) fn join(
         &self,
         key: &[u8],
@@ -183,6 +193,7 @@ impl MemcachedSession {
         side: Side,
         compared: Option<CasToken>,
         explicit: Option<Version>,
+        mut joined: impl FnMut(&Value),
     ) -> Result<Storing, CommandError> {
         let max = self.shared.settings().max_argument_bytes.as_usize();
         self.db().change(key, Lifetime::Keep, ChangeKind::string("append"), |old| {
@@ -194,12 +205,13 @@ impl MemcachedSession {
             if bytes.len() + data.len() > max {
                 return Err(CommandError::StringTooLong);
             }
-            let joined = match side {
+            let both = match side {
                 Side::Before => [data, bytes].concat(),
                 Side::After => [bytes, data].concat(),
             };
-            let value = Value::with_flags(joined.into_boxed_slice(), old.flags());
+            let value = Value::with_flags(both.into_boxed_slice(), old.flags());
             let value = explicit.map_or_else(|| value.clone(), |it| value.clone().with_version(it));
+            joined(&value);
             Ok(Decision::Put(value, Storing::Done))
         })
     }
@@ -217,9 +229,7 @@ impl MemcachedSession {
             self.db().change(key, Lifetime::Keep, ChangeKind::string("incrby"), |old| {
                 let Some(old) = old else { return Ok(Decision::Keep(None)) };
                 let sum = counted(old, is_increment, delta)?;
-                let text = sum.to_string().into_bytes();
-                let value = Value::with_flags(text.into_boxed_slice(), old.flags());
-                Ok(Decision::Put(value, Some(sum)))
+                Ok(Decision::Put(number_in_place_of(old, sum), Some(sum)))
             })?;
         let counts = match is_increment {
             true => [MemcachedCount::IncrMisses, MemcachedCount::IncrHits],
@@ -251,7 +261,11 @@ impl MemcachedSession {
 
     fn delete(&self, args: &[&[u8]], output: &mut Vec<u8>) -> Result<(), MemcachedError> {
         // Old clients send a time of 0.
-        let ([key] | [key, b"0"]) = args else { return Err(MemcachedError::BadLine) };
+        let key = match args {
+            [] => return Err(MemcachedError::UnknownCommand),
+            [key] | [key, b"0"] => key,
+            _ => return Err(MemcachedError::BadLine),
+        };
         check_key(key)?;
         let is_removed = self.db().remove(key);
         self.leases().give_up(&self.db().owned_key(key));
@@ -386,6 +400,16 @@ pub(super) fn counted(old: &Value, is_increment: bool, delta: u64) -> Result<u64
     let text = bytes.trim_ascii_end();
     let old: u64 = number(text).ok_or(CommandError::NotInteger)?;
     Ok(if is_increment { old.wrapping_add(delta) } else { old.saturating_sub(delta) })
+}
+
+/// A number in the place of another: it is as stale as that was, of which it was counted.
+pub(super) fn number_in_place_of(old: &Value, number: u64) -> Value {
+    let text = number.to_string().into_bytes().into_boxed_slice();
+    let value = Value::with_flags(text, old.flags());
+    match old.freshness() {
+        freshness if freshness == Freshness::default() => value,
+        freshness => value.with_freshness(freshness),
+    }
 }
 
 impl Db<'_> {

@@ -150,20 +150,21 @@ async fn next_event<S: AsyncRead + Unpin>(
     event.await
 }
 
-/// Reads to the end of `input`, which has no memory while nothing arrives.
+/// Reads to the end of `input`, which has no more memory than it needs while nothing arrives.
 #[inline]
 fn poll_read<S: AsyncRead + Unpin>(
     stream: &mut S,
     input: &mut Vec<u8>,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    buffers::borrow(input);
+    buffers::expand(input);
     if input.capacity() - input.len() < 1024 {
         input.reserve(input.capacity());
     }
     let read = pin!(stream.read_buf(input)).poll(context);
     if read.is_pending() {
         buffers::give_back(input);
+        buffers::condense(input);
     }
     read
 }
@@ -227,5 +228,38 @@ async fn write_all<S: AsyncWrite + Unpin>(
             Some(written) => up_to = written.saturating_add(PROGRESS_BYTES),
             None => return Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_client_that_waits_within_a_request_keeps_its_bytes_and_no_more() {
+        let (mut client, mut server) = tokio::io::duplex(1 << 20);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut send = |bytes: &[u8], context: &mut Context<'_>| {
+            assert!(Pin::new(&mut client).poll_write(context, bytes).is_ready());
+        };
+        let mut input = Vec::new();
+        assert!(poll_read(&mut server, &mut input, &mut context).is_pending());
+        assert_eq!(input.capacity(), 0);
+        send(b"*2\r\n$3\r\nGET\r\n$1\r\n", &mut context);
+        assert!(poll_read(&mut server, &mut input, &mut context).is_ready());
+        for _ in 0..2 {
+            assert!(poll_read(&mut server, &mut input, &mut context).is_pending());
+            assert!(input.capacity() < 100, "{} bytes", input.capacity());
+        }
+        send(b"k\r\n", &mut context);
+        assert!(poll_read(&mut server, &mut input, &mut context).is_ready());
+        assert_eq!(input, b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n");
+        // A buffer that is full to a good part stays.
+        send(&[b'x'; 30_000], &mut context);
+        assert!(poll_read(&mut server, &mut input, &mut context).is_ready());
+        assert!(poll_read(&mut server, &mut input, &mut context).is_pending());
+        assert_eq!(input.capacity(), buffers::POOLED_BYTES);
     }
 }

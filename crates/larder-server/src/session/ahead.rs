@@ -145,7 +145,8 @@ mod tests {
     /// The requests that are parsed at once, and how many bytes they take.
     fn parse(parser: &mut RequestParser, input: &[u8], most: usize) -> Parsed {
         let limits = RequestLimits::default();
-        static COMMANDS: LazyLock<CommandTable> = LazyLock::new(|| CommandTable::new(Vec::new()));
+        static COMMANDS: LazyLock<CommandTable> =
+            LazyLock::new(|| CommandTable::new(Vec::new(), |_| Ok(())));
         let parsed = ParsedRequests::parse(&COMMANDS, parser, input, &limits, most);
         let owned = |args: &Args<'_>| args.iter().map(|arg| arg.to_vec()).collect::<Vec<_>>();
         let requests = parsed.iter().map(|(_, args, _)| owned(args)).collect();

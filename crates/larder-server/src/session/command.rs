@@ -142,9 +142,13 @@ impl Command {
     }
 }
 
+/// Says whether a command that consists of others has the one that its arguments name.
+pub(crate) type SubcommandCheck = fn(&Args<'_>) -> Result<(), CommandError>;
+
 /// The commands, which are found by their names.
 #[derive(Debug)]
 pub(crate) struct CommandTable {
+    pub(crate) check_subcommand: SubcommandCheck,
     commands: Vec<Command>,
     by_name: HashMap<&'static [u8], usize, ahash::RandomState>,
     /// `GET` and `SET`, which most requests are, by their indexes.
@@ -157,13 +161,13 @@ const MAX_NAME_BYTES: usize = 24;
 impl CommandTable {
     /// # Panics
     /// If two commands have the same name.
-    pub(crate) fn new(commands: Vec<Command>) -> Self {
+    pub(crate) fn new(commands: Vec<Command>, check_subcommand: SubcommandCheck) -> Self {
         let names = commands.iter().map(|command| command.name.as_bytes());
         let by_name: HashMap<_, _, _> =
             names.enumerate().map(|(index, name)| (name, index)).collect();
         assert_eq!(by_name.len(), commands.len(), "a name appears twice");
         let frequent = ["get", "set"].map(|name| by_name.get(name.as_bytes()).copied());
-        Self { commands, by_name, frequent }
+        Self { check_subcommand, commands, by_name, frequent }
     }
 
     /// The command of a name, in upper or lower case, and its index.
@@ -192,6 +196,23 @@ impl CommandTable {
     pub(crate) fn len(&self) -> usize {
         self.commands.len()
     }
+}
+
+/// The error for a name that no command has.
+pub(super) fn unknown_command(args: &Args<'_>) -> CommandError {
+    const SHOWN_BYTES: usize = 128;
+    let shown =
+        |bytes: &[u8], at_most: usize| bytes[..bytes.len().min(at_most)].escape_ascii().to_string();
+    let mut arguments = String::new();
+    for argument in &args[1..] {
+        // As with Redis, each argument has what room the ones before it have left.
+        let room = SHOWN_BYTES.saturating_sub(arguments.len());
+        if room == 0 {
+            break;
+        }
+        arguments += &format!("'{}' ", shown(argument, room));
+    }
+    CommandError::UnknownCommand { name: shown(args[0], SHOWN_BYTES), arguments }
 }
 
 #[cfg(test)]

@@ -309,6 +309,8 @@ fn replies_can_be_switched_off_and_skipped() {
     assert_eq!(run(&["CLIENT REPLY OFF", "PING", "FOO", "GET", "CLIENT REPLY ON"]), "+OK");
     assert_eq!(run(&["CLIENT REPLY OFF", "CLIENT REPLY SKIP", "PING", "CLIENT REPLY ON"]), "+OK");
     assert_eq!(run(&["CLIENT REPLY SKIP", "CLIENT REPLY ON"]), "+OK");
+    assert_eq!(run(&["CLIENT REPLY SKIP", "RESET", "PING"]), "+PONG");
+    assert_eq!(run(&["CLIENT REPLY OFF", "SUBSCRIBE", "SSUBSCRIBE", "CLIENT REPLY ON"]), "+OK");
     assert_eq!(run(&["PING last"]), "\"last\"");
 }
 

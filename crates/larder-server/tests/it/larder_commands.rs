@@ -29,6 +29,7 @@ fn tags_are_given_and_invalidated() {
         ("SET b 3", "+OK"),
         ("GET b", "\"3\""),
         ("LARDER.TAG a 1 2 3 4 5", "-ERR a key has at most 4 tags"),
+        (&format!("LARDER.TAG a 1 {}", "x".repeat(251)), "-ERR a tag has at most 250 bytes"),
         ("LARDER.TAGS a", "[\"z\"]"),
         ("LARDER.TAG a \"\\xff\"", "-ERR a tag must be UTF-8 text"),
         ("LARDER.TAG a", "-ERR wrong number of arguments for 'larder.tag' command"),

@@ -46,6 +46,23 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     }
 }
 
+#[test]
+fn web_pages_cannot_send_commands() {
+    let server = start(|_| {}).unwrap();
+    for request in [
+        "POST / HTTP/1.1\r\nHost: localhost\r\n\r\nSET a page\r\n",
+        "GET / HTTP/1.1\r\nhost: localhost\r\n\r\nSET a page\r\n",
+    ] {
+        let mut page = connect(&server);
+        page.write_all(request.as_bytes()).unwrap();
+        assert!(is_closed(&mut page), "{request}");
+    }
+    let mut client = connect(&server);
+    client.write_all(b"GET a\r\nposts\r\nPING\r\n").unwrap();
+    let unknown = "-ERR unknown command 'posts', with args beginning with: \r\n+PONG\r\n";
+    expect(&mut client, &format!("$-1\r\n{unknown}"));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_socket_in_the_file_system_serves_and_replaces_what_a_server_has_left() {
