@@ -183,7 +183,7 @@ fn every_answer_says_which_request_it_is_for() {
     client.expect("ms a 1 O3 k MR c s\r\nx\r\n", "NS O3 ka c0 s1\r\n");
     client.expect("md a O4 k t\r\nma a O5 k t c q\r\n", "NF O4 ka\r\nNF O5 ka\r\n");
     client.expect("ma a N0 J5 v q\r\nma a v q\r\nma a v\r\n", "VA 1\r\n7\r\n");
-    // What says nothing to a command, or is there for proxies, is no error.
+    // What says nothing to a command, or is there for proxies, is not an error.
     client.expect("mg a s Px L1 S\r\n", "CLIENT_ERROR invalid flag\r\n");
     client.expect("mg a s Px L1 x\r\nmd none v t\r\n", "HD s1\r\nNF\r\n");
     client.expect("mg a u s\r\n", "HD s1\r\n");

@@ -46,7 +46,7 @@ pub(super) enum LinesEnd<'i> {
         skipped: usize,
         /// The key that it was to overwrite, if its data is too long.
         overwritten: Option<&'i [u8]>,
-        /// The client does not want to hear of it.
+        /// The client waits for no answer.
         is_quiet: bool,
     },
 }

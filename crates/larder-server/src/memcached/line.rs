@@ -95,7 +95,7 @@ pub(crate) struct MetaFlags<'l> {
 }
 
 impl<'l> MetaFlags<'l> {
-    /// Reads them. All commands know the same flags: one that says nothing to a command is no error, nor are
+    /// Reads them. All commands know the same flags: one that says nothing to a command is not an error, nor are
     /// those that are there for proxies.
     pub(crate) fn parse(words: &[&'l [u8]]) -> Result<Self, MemcachedError> {
         let mut flags: SmallVec<[(u8, &'l [u8]); 12]> = SmallVec::new();
