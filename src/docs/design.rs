@@ -165,7 +165,9 @@
 //! - A minimum holds for all partitions together, so no namespace loses to the hash. The price is that the bound
 //!   has to be one for all partitions too, and its count one word that all writers change: a partition in which
 //!   all is protected must be able to take room that another one has.
-//! - A partition has a list only for namespaces of which it keeps entries, so thousands of namespaces cost little.
+//! - A partition has a list only for namespaces of which it keeps entries, so thousands of namespaces cost little. Which
+//!   of them have more than their minimums is noted whenever one crosses its own, so the few that can lose an entry are
+//!   found at once where the whole bound is guaranteed.
 //! - A [maximum](crate::Namespaces::guarantee_up_to) is kept by the namespace itself: its excess is taken from a clock of
 //!   its own entries, and never from another namespace. Only namespaces with a maximum have that clock.
 //! - A [curve of one namespace](crate::Cache::shadow_namespace) is simulated only if it is asked for. A lookup that
