@@ -3,22 +3,20 @@
 
     python3 .ci/checks/compare_with_memcached.py --larder target/debug/larder [--seconds 60] [--seed 1]
 
-Both servers are started here, on free ports of this machine, unless --larder-port and --memcached-port name ones
+Both servers are started here, on free ports of this machine, unless --larder-port and --peer-port name ones
 that run. Each round begins with an empty cache and one seed, and sends some dozens of requests of the text and the
 meta protocol, right and wrong ones, alone or several at once. Versions (`cas`) are compared by where they came up
 first. Without memcached the check says that it was skipped. Only memcached 1.6 is compared with.
 """
 
-import argparse
 import base64
-import os
 import random
 import re
-import shutil
 import socket
-import subprocess
 import sys
 import time
+
+from comparison import Peer, free_port, run
 
 KEYS = ["a", "b", "c", "n", "foo"]
 BAD_KEYS = ["k" * 250, "k" * 251, "k" * 300, "\x80\xff"]
@@ -267,82 +265,17 @@ def run_round(seed, ports, report):
             answer, is_closed = side.call(b"".join(requests).replace(b"{c}", version))
             answers.append((normalized(side, answer + side.call(LOOK)[0]), is_closed))
         if not (is_same(answers[0][0], answers[1][0]) and answers[0][1] == answers[1][1]):
-            return report(seed, history, *answers)
+            return report(seed, history, "the answers differ", *answers)
     return True
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start(command, port):
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return process
-        except OSError:
-            time.sleep(0.05)
-    process.kill()
-    sys.exit(f"error: {command[0]} does not listen")
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--larder", default="target/debug/larder")
-    parser.add_argument("--larder-port", type=int)
-    parser.add_argument("--memcached-port", type=int)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=1 << 60)
-    parser.add_argument("--max-differences", type=int, default=20)
-    options = parser.parse_args()
-    processes, ports = [], [options.larder_port, options.memcached_port]
-    try:
-        if ports[1] is None:
-            memcached = shutil.which("memcached")
-            if memcached is None:
-                print("SKIPPED: comparison with memcached, which is not installed")
-                return 0
-            version = subprocess.run([memcached, "-V"], capture_output=True, text=True).stdout.strip()
-            if " 1.6." not in version:
-                print(f"SKIPPED: comparison with memcached 1.6; here is {version}")
-                return 0
-            ports[1] = free_port()
-            processes.append(start([memcached, "-l", "127.0.0.1", "-p", str(ports[1]), "-u", "nobody"], ports[1]))
-        if ports[0] is None:
-            ports[0] = free_port()
-            larder = [os.path.abspath(options.larder), "serve", "--port", str(free_port()), "--threads", "2",
-                      "--memcached-port", str(ports[0]), "--max-argument", "1mb"]
-            processes.append(start(larder, ports[0]))
-        return compare(options, ports)
-    finally:
-        for process in processes:
-            process.terminate()
-            process.wait()
+    peer = Peer("memcached", "-V", " 1.6.", lambda port, _: ["-l", "127.0.0.1", "-p", str(port), "-u", "nobody"])
 
+    def arguments(port, _):
+        return ["--port", str(free_port()), "--memcached-port", str(port), "--max-argument", "1mb"]
 
-def compare(options, ports):
-    differences = []
-
-    def report(seed, history, ours, theirs):
-        differences.append(seed)
-        print(f"seed {seed}: the answers differ\n  request:   {history[-1]}")
-        print(f"  larder:    {ours}\n  memcached: {theirs}")
-        print(f"  before: {history[:-1]}" if options.rounds == 1 else "", flush=True)
-        return False
-
-    end, seed = time.monotonic() + options.seconds, options.seed
-    while time.monotonic() < end and seed - options.seed < options.rounds:
-        run_round(seed, ports, report)
-        seed += 1
-        if len(differences) >= options.max_differences:
-            break
-    print(f"{seed - options.seed} rounds from seed {options.seed}, {len(differences)} with a difference")
-    return 1 if differences else 0
+    return run(__doc__.splitlines()[0], peer, arguments, run_round)
 
 
 if __name__ == "__main__":

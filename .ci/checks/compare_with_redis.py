@@ -3,22 +3,19 @@
 
     python3 .ci/checks/compare_with_redis.py --larder target/debug/larder [--seconds 60] [--seed 1]
 
-Both servers are started here, on free ports of this machine, unless --larder-port and --redis-port name ones
+Both servers are started here, on free ports of this machine, unless --larder-port and --peer-port name ones
 that run. Each round begins with empty databases and one seed, chooses a version of the protocol, and sends
 some dozens of commands one by one. Compared are the replies with their types, the keyspace events of each
 command, and the invalidations that a second client gets which has read the keys before. Without redis-server the
 check says that it was skipped. Only redis-server 7.0 is compared with; others word their errors differently.
 """
 
-import argparse
-import os
 import random
-import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 import time
+
+from comparison import Peer, run
 
 KEYS = ["a", "b", "c", "h", "k:1", "n"]
 FIELDS = ["f", "g", "", "10"]
@@ -465,77 +462,10 @@ def run_round(seed, ports, report):
     return True
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start(command, port):
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return process
-        except OSError:
-            time.sleep(0.05)
-    process.kill()
-    sys.exit(f"error: {command[0]} does not listen")
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--larder", default="target/debug/larder")
-    parser.add_argument("--larder-port", type=int)
-    parser.add_argument("--redis-port", type=int)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=1 << 60)
-    parser.add_argument("--max-differences", type=int, default=20)
-    options = parser.parse_args()
-    processes, ports = [], [options.larder_port, options.redis_port]
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            if ports[1] is None:
-                redis = shutil.which("redis-server")
-                if redis is None:
-                    print("SKIPPED: comparison with redis-server, which is not installed")
-                    return 0
-                version = subprocess.run([redis, "--version"], capture_output=True, text=True).stdout
-                if "v=7.0." not in version:
-                    print(f"SKIPPED: comparison with redis-server 7.0; here is {version.strip()}")
-                    return 0
-                ports[1] = free_port()
-                processes.append(start([redis, "--port", str(ports[1]), "--save", "", "--dir", folder], ports[1]))
-            if ports[0] is None:
-                ports[0] = free_port()
-                larder = [os.path.abspath(options.larder), "serve", "--port", str(ports[0]), "--threads", "2"]
-                processes.append(start(larder, ports[0]))
-            return compare(options, ports)
-        finally:
-            for process in processes:
-                process.terminate()
-                process.wait()
-
-
-def compare(options, ports):
-    differences = []
-
-    def report(seed, history, what, ours, theirs):
-        differences.append(seed)
-        print(f"seed {seed}: {what}\n  command: {history[-1]}\n  larder: {ours}\n  redis:  {theirs}")
-        print(f"  before: {history[:-1]}" if options.rounds == 1 else "", flush=True)
-        return False
-
-    end, seed = time.monotonic() + options.seconds, options.seed
-    while time.monotonic() < end and seed - options.seed < options.rounds:
-        run_round(seed, ports, report)
-        seed += 1
-        if len(differences) >= options.max_differences:
-            break
-    print(f"{seed - options.seed} rounds from seed {options.seed}, {len(differences)} with a difference")
-    return 1 if differences else 0
+    peer = Peer("redis-server", "--version", "v=7.0.",
+                lambda port, folder: ["--port", str(port), "--save", "", "--dir", folder])
+    return run(__doc__.splitlines()[0], peer, lambda port, _: ["--port", str(port)], run_round)
 
 
 if __name__ == "__main__":
