@@ -34,6 +34,9 @@ class Commands:
     def setUp(self):
         self.r = self.connect()
         self.r.flushall()
+        harness.wait_until(
+            lambda: not self.r.pubsub_channels() and not self.r.pubsub_numpat(), "earlier subscribers are gone"
+        )
 
     # ------------------------------------------------------------ connection
 

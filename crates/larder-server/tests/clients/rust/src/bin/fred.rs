@@ -25,11 +25,17 @@ fn builder(version: RespVersion) -> Builder {
     builder
 }
 
-/// A connected client; the server holds nothing.
+/// A connected client; the server holds nothing and has no subscribers of the scenario before.
 async fn emptied(version: RespVersion) -> Result<Client, Error> {
     let client = builder(version).build()?;
     client.init().await?;
     client.flushall::<()>(false).await?;
+    wait_until("earlier subscribers are gone", async || {
+        let channels: Vec<String> = client.pubsub_channels("*").await.expect("an answer");
+        let patterns: i64 = client.pubsub_numpat().await.expect("an answer");
+        channels.is_empty() && patterns == 0
+    })
+    .await;
     Ok(client)
 }
 

@@ -24,10 +24,27 @@ fn client(protocol: u8) -> Client {
     Client::open(format!("redis://{}/?protocol={protocol}", address())).expect("a valid address")
 }
 
-/// A connection to a server that holds nothing.
+/// A connection to a server that holds nothing and has no subscribers: the server notices only after a while
+/// that the connections of the scenario before are closed.
 async fn emptied(protocol: u8) -> RedisResult<MultiplexedConnection> {
     let mut connection = client(protocol).get_multiplexed_async_connection().await?;
     redis::cmd("FLUSHALL").exec_async(&mut connection).await?;
+    let asking = connection.clone();
+    wait_until("earlier subscribers are gone", || {
+        let mut asking = asking.clone();
+        async move {
+            let (channels, patterns): (Vec<String>, usize) = redis::pipe()
+                .cmd("PUBSUB")
+                .arg("CHANNELS")
+                .cmd("PUBSUB")
+                .arg("NUMPAT")
+                .query_async(&mut asking)
+                .await
+                .expect("an answer");
+            channels.is_empty() && patterns == 0
+        }
+    })
+    .await;
     Ok(connection)
 }
 
