@@ -384,6 +384,9 @@ impl<K, V> Engine<K, V> {
         if self.atomic.is_some() && self.await_leaving() {
             self.apply_pending();
         }
+        if let Some(known) = &self.known {
+            known.run_pending();
+        }
         self.open_buckets(usize::MAX);
     }
 

@@ -249,7 +249,7 @@ pub struct Stats {
     /// [`loads`](Self::loads).
     pub refreshes: u64,
     /// Bytes of entries that left the table: keys, values and the cache's data for each, without memory
-    /// that keys and values own elsewhere.
+    /// that keys and values own elsewhere. Also those of keys that are no longer known to have no value.
     pub retired_bytes: u64,
     /// Bytes of retired entries whose keys and values were dropped since, and whose memory was freed.
     pub freed_bytes: u64,

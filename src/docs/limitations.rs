@@ -77,9 +77,6 @@
 //! # User code that changes its own cache
 //! - A key whose `Eq` changes the same cache in every comparison can keep calls from ever ending: each change makes
 //!   the walk that compares start again.
-//! - [`Cache::flush`](crate::Cache::flush) does not wait for keys that were
-//!   [known to have no value](crate::Builder::negative_time_to_live). They are dropped later, and their memory is not
-//!   among the garbage that [`Cache::stats`](crate::Cache::stats) counts.
 //!
 //! # Forks
 //! A fork copies a process with only the calling thread. The fork waits for the maintenance thread and for

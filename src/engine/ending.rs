@@ -49,6 +49,9 @@ impl<K, V> Engine<K, V> {
             }
             partition.await_freed();
         }
+        if let Some(known) = &self.known {
+            known.flush()?;
+        }
         memory::trim();
         Ok(())
     }

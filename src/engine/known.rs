@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 use super::Engine;
+use crate::base::error::FlushError;
 use crate::base::hash::KeyHash;
+use crate::base::stats::Stats;
 use crate::base::sync::{self, Ordering};
 
 /// Knowledge of keys that are not in the table.
@@ -11,6 +13,12 @@ pub(crate) trait KnownKeys: Send + Sync {
     fn forget(&self, hash: KeyHash);
     /// Forgets all keys.
     fn forget_all(&self);
+    /// Does the maintenance that is due.
+    fn run_pending(&self);
+    /// Drops and frees all keys that were forgotten before the call.
+    fn flush(&self) -> Result<(), FlushError>;
+    /// Adds the bytes that were retired and freed, and the panics of drops.
+    fn add_to(&self, stats: &mut Stats);
     /// Drops all keys, since the cache ends.
     fn end(&self);
 }

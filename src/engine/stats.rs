@@ -28,6 +28,9 @@ impl<K, V> Engine<K, V> {
         for partition in &self.partitions {
             partition.add_to(&mut stats, Entry::<K, V>::BYTES as u64);
         }
+        if let Some(known) = &self.known {
+            known.add_to(&mut stats);
+        }
         if stats.waiting_bytes() > 0 {
             stats.reclamation_lag = reclaim::lag();
         }

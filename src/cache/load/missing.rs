@@ -22,7 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::equivalent::Equivalent;
+use crate::base::error::FlushError;
 use crate::base::hash::KeyHash;
+use crate::base::stats::Stats;
 use crate::base::sync::{AtomicBool, Ordering};
 use crate::cache::Cache;
 use crate::engine::fills::OpenFill;
@@ -122,6 +124,21 @@ impl KnownKeys for MissingByHash {
 
     fn forget_all(&self) {
         self.keys.clear();
+    }
+
+    fn run_pending(&self) {
+        self.keys.run_pending();
+    }
+
+    fn flush(&self) -> Result<(), FlushError> {
+        self.keys.flush()
+    }
+
+    fn add_to(&self, stats: &mut Stats) {
+        let own = self.keys.stats();
+        stats.retired_bytes += own.retired_bytes;
+        stats.freed_bytes += own.freed_bytes;
+        stats.maintenance_panics += own.maintenance_panics;
     }
 
     fn end(&self) {

@@ -112,6 +112,36 @@ fn at_most_a_part_of_the_capacity_is_remembered() {
 }
 
 #[test]
+fn a_flush_drops_the_keys_that_were_forgotten() {
+    /// A key whose copies are counted.
+    #[derive(Clone, PartialEq, Eq, Hash)]
+    struct Key(u64, Arc<()>);
+    let keys = Arc::new(());
+    let make = |number| Key(number, Arc::clone(&keys));
+    let waiting = |cache: &Cache<Key, u64>| cache.stats().waiting_bytes();
+    for maintenance in [Maintenance::Inline, Maintenance::Background] {
+        let cache: Cache<Key, u64> = Cache::builder()
+            .capacity(1_000)
+            .negative_time_to_live(Duration::from_secs(3_600))
+            .maintenance(maintenance)
+            .build()
+            .unwrap();
+        for number in 0..1_000 {
+            assert_eq!(cache.optionally_get_or_insert_with(&make(number), || None), None);
+        }
+        cache.flush().unwrap();
+        let remembered =
+            (0..1_000).filter(|number| cache.is_known_missing(&make(*number))).count();
+        assert!((1..=250).contains(&remembered), "{remembered} are remembered");
+        assert_eq!((Arc::strong_count(&keys) - 1, waiting(&cache)), (remembered, 0));
+        assert!(cache.stats().retired_bytes > 0, "what was evicted was retired");
+        cache.clear();
+        cache.flush().unwrap();
+        assert_eq!((Arc::strong_count(&keys) - 1, waiting(&cache)), (0, 0));
+    }
+}
+
+#[test]
 fn without_a_negative_time_to_live_nothing_is_remembered() {
     let cache: Cache<u64, u64> = Cache::new(100);
     assert!(loads(&cache, 1) && loads(&cache, 1));
