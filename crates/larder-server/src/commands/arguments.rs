@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::error::CommandError;
+use crate::unix_time::{self, MAX_LIFETIME};
 
 /// The most bytes of a 64-bit number in decimal digits, with its sign.
 const MAX_INTEGER_BYTES: usize = 20;
@@ -79,8 +80,8 @@ impl TimeUnit {
     }
 }
 
-/// How long a key is to live from now on, by an argument that must be positive; zero if its time has passed
-/// already.
+/// How long a key is to live from now on, by an argument that must be positive: zero if its time has passed
+/// already, and at most [`MAX_LIFETIME`].
 ///
 /// # Errors
 /// It is not a number, is not positive, or is beyond what milliseconds since 1970 can say in 64 bits.
@@ -99,22 +100,16 @@ pub(crate) fn lifetime(
         TimeUnit::Milliseconds | TimeUnit::UnixMilliseconds => Some(number),
     };
     let Some(ms) = ms else { return Err(invalid) };
-    let now = unix_now();
-    let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
     match unit {
-        TimeUnit::Seconds | TimeUnit::Milliseconds if now_ms.checked_add(ms).is_none() => {
-            Err(invalid)
+        TimeUnit::Seconds | TimeUnit::Milliseconds => {
+            let now_ms = unix_time::ms_after(unix_time::now(), Duration::ZERO);
+            if now_ms.checked_add(ms).is_none() {
+                return Err(invalid);
+            }
+            Ok(Duration::from_millis(ms.unsigned_abs()).min(MAX_LIFETIME))
         }
-        TimeUnit::Seconds | TimeUnit::Milliseconds => Ok(Duration::from_millis(ms.unsigned_abs())),
-        TimeUnit::UnixSeconds | TimeUnit::UnixMilliseconds => {
-            Ok(Duration::from_millis(ms.unsigned_abs()).saturating_sub(now))
-        }
+        TimeUnit::UnixSeconds | TimeUnit::UnixMilliseconds => Ok(unix_time::lifetime_until(ms)),
     }
-}
-
-/// The time since the beginning of 1970, by the clock of the system.
-pub(crate) fn unix_now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -159,7 +154,9 @@ mod tests {
         assert_eq!(ask("10", TimeUnit::Seconds), Ok(Duration::from_secs(10)));
         assert_eq!(ask("10", TimeUnit::Milliseconds), Ok(Duration::from_millis(10)));
         assert_eq!(ask("1", TimeUnit::UnixSeconds), Ok(Duration::ZERO));
-        assert!(ask("9223372036854775807", TimeUnit::UnixMilliseconds).is_ok());
+        // A lifetime that the cache cannot count would be none, which `EXPIRETIME` and `PERSIST` show.
+        assert_eq!(ask("9223372036854775807", TimeUnit::UnixMilliseconds), Ok(MAX_LIFETIME));
+        assert_eq!(ask("9223372036854775", TimeUnit::Milliseconds), Ok(MAX_LIFETIME));
         for (text, unit) in [
             ("0", TimeUnit::Seconds),
             ("-1", TimeUnit::UnixMilliseconds),

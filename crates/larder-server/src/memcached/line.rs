@@ -1,7 +1,7 @@
 //! What stands in a line of the memcached protocol.
 #![forbid(unsafe_code)]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::error::MemcachedError;
 use crate::bytes::Bytes;
 use crate::store::Lifetime;
+use crate::unix_time;
 
 /// The longest key.
 pub(crate) const MAX_KEY_BYTES: usize = 250;
@@ -62,10 +63,9 @@ impl Expires {
         if seconds <= MAX_RELATIVE_S {
             return Self::After(Duration::from_secs(positive));
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        match Duration::from_secs(positive).checked_sub(now) {
-            None | Some(Duration::ZERO) => Self::Now,
-            Some(left) => Self::After(left),
+        match unix_time::lifetime_until(seconds.saturating_mul(1000)) {
+            Duration::ZERO => Self::Now,
+            left => Self::After(left),
         }
     }
 
@@ -159,6 +159,7 @@ impl<'l> MetaFlags<'l> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unix_time::MAX_LIFETIME;
 
     #[test]
     fn times_are_relative_up_to_thirty_days() {
@@ -170,7 +171,9 @@ mod tests {
             Expires::After(Duration::from_secs(month))
         );
         assert_eq!(Expires::from_seconds(MAX_RELATIVE_S + 1), Expires::Now, "in January 1970");
-        assert!(matches!(Expires::from_seconds(1 << 40), Expires::After(_)));
+        for far in [1 << 40, i64::MAX] {
+            assert_eq!(Expires::from_seconds(far), Expires::After(MAX_LIFETIME));
+        }
     }
 
     #[test]

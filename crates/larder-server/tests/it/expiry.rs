@@ -56,6 +56,29 @@ fn a_lifetime_is_given_asked_for_and_taken_away() {
     ]);
 }
 
+/// A lifetime that is longer than the cache can count is cut, whichever command gives it, and is not none.
+#[test]
+fn a_lifetime_of_more_than_500_years_is_one_of_500() {
+    let year = 365 * 24 * 60 * 60 * 1000;
+    for command in [
+        "SET a 1 PX 9223372036854775",
+        "SET a 1 PXAT 9223372036854775807",
+        "PSETEX a 9223372036854775 1",
+        "GETEX a PX 9223372036854775",
+        "PEXPIRE a 9223372036854775",
+        "EXPIREAT a 9223372036854775",
+    ] {
+        let server = TestServer::start();
+        let mut client = server.client();
+        client.run("SET a 1");
+        let reply = client.run(command);
+        let left = client.run("PTTL a");
+        let left_ms: i64 = left[1..].parse().unwrap();
+        assert!((499 * year..=500 * year).contains(&left_ms), "{command} {reply}: {left}");
+        assert_eq!(client.run("PERSIST a"), ":1", "{command}");
+    }
+}
+
 #[test]
 fn a_time_that_is_past_removes_the_key() {
     check(&[
