@@ -122,7 +122,9 @@
 //!   present one by two standard deviations of the accesses in which the two differ (McNemar 1947). That a sample
 //!   decides for all is set dueling (Qureshi et al., ISCA 2007).
 //! - Where entries have weights, the segments divide weight. A new entry that is heavier than the window makes room for
-//!   itself without a duel, and mostly leaves after the next insertion. What comes into that room afterwards, and would
+//!   itself without a duel, and has its own duel once half of a window has come after it (with
+//!   [`Policy::cost_aware`](crate::policy::Policy::cost_aware), after the next insertion). Most such entries leave then.
+//!   What comes into that room afterwards, and would
 //!   have lost a duel, goes to the end of probation at which entries leave. Otherwise heavy entries would replace the
 //!   whole main part with time: a loop of entries that differ in weight had no hits. Of a hit in a miniature, one half
 //!   counts the request, and one half its weight.

@@ -18,9 +18,11 @@ use super::word::{MissClock, NodeWord, SEGMENTS, SegmentId, TICK_MASK, UNKNOWN};
 mod reports;
 mod duel;
 mod victims;
+mod window;
 mod worth;
 
 use duel::Defender;
+use window::Heavy;
 use worth::Costs;
 
 /// The ticks in which new keys cost as much as the whole budget.
@@ -107,6 +109,8 @@ pub(super) struct Segments {
     spared: Option<NodeId>,
     /// What is known about the costs of misses, if they count.
     costs: Option<Costs>,
+    /// A node in the window that costs more than the whole window should.
+    heavy: Option<Heavy>,
 }
 
 /// How many evictions the ghost of a policy with so many entries remembers.
@@ -137,6 +141,7 @@ impl Segments {
             chance: 0,
             spared: None,
             costs: None,
+            heavy: None,
         };
         segments.set_targets();
         segments
@@ -173,6 +178,7 @@ impl Segments {
     /// Changes the budget. `recount` has to be called next.
     pub(super) fn set_budget(&mut self, budget: Budget) {
         self.budget = budget;
+        self.heavy = None;
         self.set_targets();
         if budget.counts_entries() {
             self.sketch.resize(budget.total);
@@ -224,6 +230,9 @@ impl Segments {
         }
         NodeWord { segment: SegmentId::Window, count, distance, last }.store(id, nodes);
         self.push(SegmentId::Window, id, cost);
+        if cost > self.targets.window {
+            self.note_heavy(id, cost);
+        }
         self.drain_window(cost, nodes);
     }
 
@@ -296,75 +305,6 @@ impl Segments {
         self.spare = sketch.sized_for().min(ghost.sized_for() / GHOSTS) - entries;
     }
 
-    /// Moves or notes the nodes that the newest one, which costs `cost`, pushes out of the window.
-    #[inline]
-    fn drain_window<N: Nodes + ?Sized>(&mut self, cost: u64, nodes: &N) {
-        self.candidate = None;
-        let window = &self.queues[SegmentId::Window as usize];
-        if window.cost <= self.targets.window {
-            return;
-        }
-        // The usual case, in which nothing moves.
-        if let Some(tail) = window.list.back()
-            && Some(tail) != self.newest
-            && self.is_enough(tail, window.cost - self.targets.window, nodes)
-        {
-            self.leaving = Some(tail);
-        } else {
-            self.drain_window_moving(cost, nodes);
-        }
-    }
-
-    /// By how much the window's cost is above its target, and its tail. `None` if no node has to leave it.
-    fn window_excess(&self) -> Option<(u64, NodeId)> {
-        let window = &self.queues[SegmentId::Window as usize];
-        let excess = window.cost.checked_sub(self.targets.window).filter(|excess| *excess > 0)?;
-        // The newest stays, whatever it costs: a heavy entry, too, gets a chance to be used.
-        let tail = window.list.back().filter(|tail| Some(*tail) != self.newest)?;
-        Some((excess, tail))
-    }
-
-    /// Whether an eviction is due, and only `tail`, which is unmarked, has to leave the window for it.
-    #[inline]
-    fn is_enough<N: Nodes + ?Sized>(&self, tail: NodeId, excess: u64, nodes: &N) -> bool {
-        nodes.frequency(tail) == 0
-            && self.budget.cost_of(tail, nodes) >= excess
-            // If both bounds count, the policy may be over its budget while the cache is not over a bound.
-            && self.budget.is_fixed_unit()
-            && self.is_over()
-    }
-
-    #[inline(never)]
-    fn drain_window_moving<N: Nodes + ?Sized>(&mut self, cost: u64, nodes: &N) {
-        self.candidates = 0;
-        let (mut checks, mut moves, mut moved_cost) = (0, 0, 0);
-        while let Some((excess, tail)) = self.window_excess() {
-            if moves >= DRAIN && moved_cost >= DRAIN * cost {
-                return;
-            }
-            checks += 1;
-            if checks <= MAX_CHECKS && self.check(tail, nodes) {
-                if VARIANTS[self.variant].protects_used {
-                    moved_cost += self.change_segment(tail, SegmentId::Protected, nodes);
-                    moves += 1;
-                    self.drain_protected(&mut checks, MAX_CHECKS, nodes);
-                } else {
-                    let window = &mut self.queues[SegmentId::Window as usize].list;
-                    self.links.move_to_front(window, tail);
-                }
-                continue;
-            }
-            if moves == 0 && self.is_enough(tail, excess, nodes) {
-                self.leaving = Some(tail);
-                return;
-            }
-            moved_cost += self.change_segment(tail, SegmentId::Probation, nodes);
-            moves += 1;
-            self.candidate = Some(tail);
-            self.candidates += 1;
-        }
-    }
-
     /// Whether `id` was used since its last check; counts the use.
     #[inline]
     fn check<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) -> bool {
@@ -398,6 +338,7 @@ impl Segments {
         self.links.remove(&mut queue.list, id);
         queue.entries -= 1;
         queue.cost -= cost;
+        self.clear_heavy(id);
     }
 
     /// Moves `id` to the head of another list; returns its cost.
@@ -417,6 +358,8 @@ impl Segments {
             let queue = &mut self.queues[NodeWord::of(id, nodes).segment as usize];
             queue.cost -= self.budget.cost(old_weight);
             queue.cost += self.budget.cost(nodes.weight(id));
+            // The window then costs more than it may, until the node leaves it.
+            self.clear_heavy(id);
         }
     }
 
@@ -467,6 +410,7 @@ impl Segments {
         self.links.remove_oldest(&mut window.list, candidate);
         window.entries -= 1;
         window.cost -= self.budget.cost_of(candidate, nodes);
+        self.clear_heavy(candidate);
         self.ghost.remember(KeyBits::of(nodes.hash(candidate)), challenger.last);
         Some(candidate)
     }

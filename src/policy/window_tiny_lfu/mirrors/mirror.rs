@@ -1,7 +1,8 @@
 //! One mirror: the segments of a variant, over the mirrored keys.
 //!
-//! It decides as `Segments` do, with two simplifications: a key's count is what it was when the key was
-//! last requested, and only one key of those that an insertion pushes out of the window is a candidate.
+//! It decides as `Segments` do, with three simplifications: a key's count is what it was when the key was
+//! last requested, only one key of those that an insertion pushes out of the window is a candidate, and a key that is
+//! heavier than the window has no time of its own there. (In a miniature, many more keys are.)
 #![forbid(unsafe_code)]
 
 use super::keys::{MirroredKeys, NONE};
