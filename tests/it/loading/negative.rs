@@ -130,8 +130,7 @@ fn a_flush_drops_the_keys_that_were_forgotten() {
             assert_eq!(cache.optionally_get_or_insert_with(&make(number), || None), None);
         }
         cache.flush().unwrap();
-        let remembered =
-            (0..1_000).filter(|number| cache.is_known_missing(&make(*number))).count();
+        let remembered = (0..1_000).filter(|number| cache.is_known_missing(&make(*number))).count();
         assert!((1..=250).contains(&remembered), "{remembered} are remembered");
         assert_eq!((Arc::strong_count(&keys) - 1, waiting(&cache)), (remembered, 0));
         assert!(cache.stats().retired_bytes > 0, "what was evicted was retired");
