@@ -1,6 +1,6 @@
-//! The ground floor, which every module above uses and which uses none of them: types that callers meet
-//! everywhere (errors, causes, statistics), the hash of a key, and the access to the machine (atomics,
-//! locks, time, prefetching).
+//! The lowest layer, which every other module uses and which uses none of them: types that callers meet
+//! everywhere (errors, causes, statistics), the hash of a key, and the access to the machine (atomics, locks,
+//! time, prefetching).
 
 pub(crate) mod error;
 pub(crate) mod load_error;

@@ -191,8 +191,8 @@ struct Settings<K, V, S> {
     weighs_costs: bool,
     /// Whether there is neither a listener of either kind, nor an [`Expiry`], nor a memory of missing keys.
     is_unwatched: bool,
-    /// Whether insertions without options have nothing to do besides: in addition, there are no weights,
-    /// lifetimes, explanations or shadow caches, and maintenance runs in the background.
+    /// Whether, in addition, there are no weights, lifetimes, explanations or shadow caches, and maintenance runs in
+    /// the background: an insertion without options then only changes the table and reports that.
     is_plain: bool,
     /// Whether lookups are counted, or reported to shadows.
     is_watching_lookups: bool,
@@ -303,12 +303,12 @@ where
 
     /// Rejects a value that the cache cannot hold, and removes the entry that it was to replace.
     #[cold]
-    fn reject_too_heavy(&self, key: &K, rejection: Rejection, hash: KeyHash) -> Inserted {
+    fn reject_and_remove(&self, key: &K, rejection: Rejection, hash: KeyHash) -> Inserted {
         self.remove_reading(key, hash, |_, _| ());
         self.reject_and_note(rejection, hash)
     }
 
-    /// Rejects a value, and notes that in the history for the time when its key is missing.
+    /// Rejects a value, and notes it in the history, which explains why its key is missing.
     fn reject_and_note(&self, rejection: Rejection, hash: KeyHash) -> Inserted {
         if let Some(history) = &self.shared.engine.history {
             history.rejected(hash);
@@ -348,8 +348,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// The sum of the weights of all entries that maintenance has seen. With inline maintenance, and
     /// after [`run_pending`](Self::run_pending), these are the entries that [`len`](Self::len) counts.
     ///
-    /// It is read one partition after the other, so beside other threads' calls it may be a sum that the cache never
-    /// had: also one above the bound, although the cache itself keeps to it.
+    /// The partitions are read one after the other, so while other threads write, the sum may be one that the cache
+    /// never had, even one above the bound.
     #[doc(alias("weighted_size", "weightedSize"))]
     #[must_use]
     pub fn weight(&self) -> u64 {

@@ -183,8 +183,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Hashes keys with `hasher`. Default: a [`RandomState`] with random seeds, another one for each builder,
-    /// so that an attacker cannot choose keys that collide.
+    /// Hashes keys with `hasher`. Default: a [`RandomState`] with random seeds, different for each builder, so that an
+    /// attacker cannot choose keys that collide.
     #[doc(alias("build_with_hasher", "with_hasher"))]
     pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T> {
         Builder {

@@ -119,10 +119,9 @@ use partition::{Partition, PartitionConfig};
 #[cfg(feature = "snapshot")]
 pub(crate) use standings::Standings;
 
-/// Once so many events of a partition wait, a writer runs maintenance; or once they are
-/// `1/BATCH_PART` of the entries that the smallest partition may hold, if that is less, so that no
-/// partition exceeds its limits by a large part. A run takes longer the more events it applies, and
-/// each has a cost of its own: with eight, that is a small part, and a run takes half a microsecond.
+/// A writer runs maintenance once this many events of a partition wait, or `1/BATCH_PART` of the entries that the
+/// smallest partition may hold, if that is less, so that no partition exceeds its limits by a large part. The fixed
+/// cost of a run is a small part of one with eight events, which takes half a microsecond.
 const MAX_BATCH: u32 = 8;
 const BATCH_PART: usize = 32;
 /// Once the waiting events are `1/ROOM_PART` of those entries, writers wait for the thread that runs
@@ -131,17 +130,17 @@ const ROOM_PART: usize = 8;
 /// Buckets that an insertion opens after the table has grown, with inline maintenance. A growing
 /// table gets two new buckets for each insertion on average.
 const BUCKETS_OPENED_INLINE: usize = 8;
-/// The epoch is advanced after so many retired bytes (of entries themselves, not of what they own). Each
+/// The epoch is advanced once this many bytes were retired (of entries themselves, not of what they own). Each
 /// partition counts its share, since a count that all writers change would cost each of them a cache miss.
 const PACE_BYTES: usize = 256 * 1024;
 /// The same in entries, and as a part of the cache's bounds.
 const MAX_PACE: usize = 2048;
 const PACE_PART: usize = 16;
-/// That part is at least so many entries, or half the capacity if that is less, since each advance of
-/// the epoch costs the same: a fence in every running thread.
+/// That part is at least this many entries, or half the capacity if that is less, since each advance of the
+/// epoch costs the same: a fence in every running thread.
 const SMALL_PACE: usize = 256;
-/// Writers slow down once the garbage exceeds so many times what is retired between two advances of
-/// the epoch, divided among the partitions. Three times as much is usual.
+/// Writers slow down once the garbage exceeds this many times what is retired between two advances of the
+/// epoch, divided among the partitions. Three times as much is usual.
 const BACKLOG_PACES: usize = 8;
 const MIN_BACKLOG: usize = 256;
 
@@ -173,7 +172,7 @@ pub(crate) struct Engine<K, V> {
     /// Retired entries, and retired weight, of one partition after which the epoch is advanced.
     pace_entries: usize,
     pace_weight: u64,
-    /// Freeing speeds up once more entries of a partition than this wait, and writers give way at some times this.
+    /// Freeing speeds up once more entries of a partition than this wait; writers give way at a multiple of it.
     backlog: u64,
     pub(crate) counters: Stripes,
     /// How long loads took, if that was asked for.
@@ -198,12 +197,12 @@ pub(crate) struct Engine<K, V> {
     /// Keys that are known to have no value, if the cache remembers them.
     known: Option<Arc<dyn KnownKeys>>,
     pub(crate) attendance: Attendance,
-    /// The cache is being torn down: nothing expires any more, and executors get no more jobs.
+    /// Whether the cache is being torn down: then nothing expires any more, and executors get no more jobs.
     is_ending: AtomicBool,
     entries: PhantomData<Entry<K, V>>,
 }
 
-/// `1/part` of so many entries, as a number of events from 1 to `limit`.
+/// `1/part` of `entries`, as a number of events from 1 to `limit`.
 fn events_in(entries: usize, part: usize, limit: u32) -> u32 {
     u32::try_from(entries / part).unwrap_or(limit).clamp(1, limit)
 }

@@ -2,11 +2,11 @@
 //!
 //! A fork copies memory as it is, and only the calling thread. If another thread were inside a cache at
 //! that moment, the child might find locks that no thread will ever release. So before a fork the caller
-//! waits until the maintenance thread is between two visits. (The thread of ticking clocks,
-//! that of alarms and the pool of loads have hooks of their own.) Then the caller takes the process-wide locks, and those locks of every cache that a reading
-//! thread may hold, because a lookup that finds its read buffer full runs maintenance. Parent and child
-//! release them after the fork, and the child starts a maintenance thread of its own when it needs one. A
-//! write that another thread has begun stays unfinished in the child: see `docs::limitations`.
+//! waits until the maintenance thread is between two visits. (The thread of ticking clocks, that of alarms and the pool
+//! of loads have hooks of their own.) Then the caller takes the process-wide locks, and those locks of every cache that
+//! a reading thread may hold, because a lookup that finds its read buffer full runs maintenance. Parent and child
+//! release them after the fork, and the child starts a maintenance thread of its own when it needs one. A write that
+//! another thread has begun stays unfinished in the child: see `docs::limitations`.
 //!
 //! # Order of locks
 //! The maintenance thread's visits; the list of caches; of each cache its bounds, its fills, its partitions one

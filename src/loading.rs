@@ -28,8 +28,8 @@ use crate::config::Builder;
 /// [`insert`](Cache::insert). `get` and [`get_many`](Self::get_many) hide those of `Cache`; for a lookup that counts
 /// as a use and loads nothing, call `cache.cache().get(&key)`.
 ///
-/// A loader may use its own cache. It should hold a handle by a `Weak` of its own: with a clone it would keep the
-/// cache, and itself, alive for ever.
+/// A loader may use its own cache. It should reach it through a `Weak` of an `Arc` around a handle: a handle in the
+/// loader would keep the cache, and with it the loader, alive for ever.
 ///
 /// A handle, like `Cache`: its clones are the same cache, with the same loader. The loads that are under way when
 /// the last handle is dropped go on, and their values are dropped.
@@ -70,8 +70,7 @@ type AsyncManyLoader<K, V, E> =
     dyn Fn(Vec<K>) -> Pin<Box<dyn Future<Output = ManyLoaded<K, V, E>> + Send>> + Send + Sync;
 type ManyLoaded<K, V, E> = Result<Vec<(K, V)>, E>;
 
-/// As [`LoadingCache`], with a loader that is a future
-/// ([`Builder::build_with_async_loader`]).
+/// As [`LoadingCache`], with a loader that returns a future ([`Builder::build_with_async_loader`]).
 ///
 /// # Examples
 /// ```
@@ -92,7 +91,7 @@ pub struct AsyncLoadingCache<K, V, E, S = RandomState> {
     many: Option<Arc<AsyncManyLoader<K, V, E>>>,
 }
 
-// As `Cache`. A loader that panics has not been given anything that it could leave half changed.
+// As for `Cache`. A loader that panics has been given nothing that it could leave half changed.
 impl<K, V, E, S> UnwindSafe for LoadingCache<K, V, E, S> {}
 impl<K, V, E, S> RefUnwindSafe for LoadingCache<K, V, E, S> {}
 impl<K, V, E, S> UnwindSafe for AsyncLoadingCache<K, V, E, S> {}

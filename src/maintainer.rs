@@ -60,6 +60,8 @@ const IDLE: u8 = 1;
 
 /// The pause between two visits of a cache while there is something to do.
 const PAUSE: Duration = Duration::from_millis(1);
+/// The longest sleep before a timer whose clock need not run as fast as the system's.
+pub(crate) const STRANGE_CLOCK_PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(not(larder_loom))]
 static MAINTAINER: Maintainer = Maintainer::new();
@@ -135,7 +137,7 @@ impl WakeState {
     /// Declares the cache idle after a visit, and checks once more for work that came before that and
     /// of which the thread was not notified. True if there is some and the thread must put the cache
     /// on its list; false also if another thread has put it there.
-    fn is_awaited_again(&self, has_work: impl FnOnce() -> bool) -> bool {
+    fn declare_idle(&self, has_work: impl FnOnce() -> bool) -> bool {
         // SeqCst: before the check of the buffers (module head).
         self.state.store(IDLE, Ordering::SeqCst);
         sync::model_seq_cst();
@@ -333,7 +335,7 @@ impl Maintainer {
             // caches still need their thread.
             let mut wants_more = contain(|| cache.tick()).unwrap_or(true);
             if !wants_more {
-                wants_more = wake_state.is_awaited_again(|| cache.has_work());
+                wants_more = wake_state.declare_idle(|| cache.has_work());
             }
             let timer = cache.next_timer();
             // A timer beyond the clock's range is never due.

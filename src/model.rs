@@ -505,7 +505,7 @@ impl CacheModel {
         self.cache.attendance.notify();
     }
 
-    /// Returns once so many events were applied; never, if the thread sleeps although one waits.
+    /// Returns once this many events were applied; never, if the thread sleeps although one waits.
     pub fn await_applied(&self, count: usize) {
         while self.cache.applied.load(Ordering::Acquire) < count {
             loom::thread::park();

@@ -8,9 +8,9 @@
 //! The bound is one for all partitions: a partition evicts if `total` is above it, whatever the partition
 //! itself holds. The next generation is made when the last one is ended, so a namespace always has one.
 //!
-//! A namespace with a maximum that has more than that loses entries until it has not, whatever the bound is. If the
-//! partition of the new entry has no other entry of the namespace, the excess is noted here, for the thread to
-//! seek it in the other partitions (`engine::room`).
+//! A namespace with a maximum that has more than that loses entries until it does not, whatever the bound is. If the
+//! partition of the new entry has no other entry of the namespace, the excess is noted here, for the thread to seek it
+//! in the other partitions (`engine::room`).
 //!
 //! # What always holds
 //! While no thread is between two steps, `total` is the sum of all accounts, those of ended generations
@@ -258,7 +258,7 @@ impl Quotas {
             && sync::lock(&namespace.current).account().is_some_and(Account::is_above_maximum)
     }
 
-    /// Notes a namespace above its maximum of which a partition has nothing to evict but `newest`.
+    /// Notes a namespace above its maximum in which a partition has nothing to evict except `newest`.
     #[cold]
     pub(crate) fn note_excess(&self, namespace: u32, newest: Option<KeyHash>) {
         let mut excesses = sync::lock(&self.excesses);
@@ -325,7 +325,7 @@ impl Quotas {
         self.approached.fetch_min(self.total.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// The partition, of so many, in which a search for room begins.
+    /// The partition in which the next search for room begins.
     pub(crate) fn next_partition(&self, partitions: usize) -> usize {
         self.hand.fetch_add(1, Ordering::Relaxed) % partitions
     }

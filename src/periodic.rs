@@ -22,10 +22,7 @@ use crate::base::panics::contain;
 use crate::base::reentrancy::{self, Scope};
 use crate::base::sync::{self, AtomicU64, Mutex, Ordering};
 use crate::expiry::clock::{Clock, nanoseconds};
-use crate::maintainer::{self, Attendance, Maintained};
-
-/// The longest pause if the task's clock need not follow the system's.
-const STRANGE_CLOCK_PAUSE: Duration = Duration::from_millis(50);
+use crate::maintainer::{self, Attendance, Maintained, STRANGE_CLOCK_PAUSE};
 
 /// Something that is run periodically, until its owner drops it.
 pub(crate) trait Task: Send + Sync {

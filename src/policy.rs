@@ -65,7 +65,7 @@ pub trait Nodes {
     /// The entry's weight in units of the cache's `max_weight`; 1 if the cache has no weigher.
     fn weight(&self, id: NodeId) -> u32;
     /// What a miss on the entry's key would cost: how long its value took to load, in nanoseconds, or what
-    /// [`InsertOptions::cost`](crate::InsertOptions::cost) has said, to an eighth; 0 if it is unknown. In a
+    /// [`InsertOptions::cost`](crate::InsertOptions::cost) has said, exact to an eighth; 0 if it is unknown. In a
     /// cache, it is known only if the policy [asks for it](EvictionPolicy::weighs_costs). Default: 0.
     fn cost_ns(&self, id: NodeId) -> u64 {
         let _ = id;
@@ -401,8 +401,6 @@ impl Policy {
     /// impl EvictionPolicy for Lifo {
     ///     fn accesses(&self) -> Accesses { Accesses::None }
     ///     fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) { self.0.push(id) }
-    ///     fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
-    ///     fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
     ///     fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) { self.0.retain(|other| *other != id) }
     ///     fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> { self.0.pop() }
     /// }

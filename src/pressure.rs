@@ -315,8 +315,8 @@ impl<K, V, S> FollowerBuilder<K, V, S> {
         self
     }
 
-    /// Reads the use of memory from `source`. Default: [`CgroupMemory`] if the process is in a cgroup with a limit, else
-    /// [`ProcessMemory`].
+    /// Reads the use of memory from `source`. Default: [`CgroupMemory`] if the process is in a cgroup with a limit,
+    /// else [`ProcessMemory`].
     pub fn source(mut self, source: impl MemorySource) -> Self {
         self.source = Some(Box::new(source));
         self

@@ -147,7 +147,7 @@ impl<K, V> Freeable<K, V> {
 }
 
 impl<K, V> Retired<K, V> {
-    /// An empty collection that seals a batch at so many entries or so much weight.
+    /// An empty collection that seals a batch at `batch_entries` entries or a weight of `batch_weight`.
     pub(crate) fn new(batch_entries: usize, batch_weight: u64) -> Self {
         let (open, sealed) = (Batch::default(), VecDeque::new());
         let list = RetiredList { open, weight: 0, batch_entries, batch_weight, sealed };
@@ -193,8 +193,8 @@ impl<K, V> Retired<K, V> {
     }
 
     /// Whether it is time to free a batch: each time that one is full, so that freeing keeps up with retiring
-    /// and threads free about as much as they allocate; and while more than `backlog` entries wait, also
-    /// between two.
+    /// and threads free about as much as they allocate; and between two such times while more than `backlog` entries
+    /// wait.
     #[inline]
     pub(crate) fn is_time_to_free(&self, backlog: u64) -> bool {
         let RetiredList { open, batch_entries, sealed, .. } = &self.list;

@@ -4,7 +4,7 @@
 //! of accesses, and its standing in the policy, so that a restored cache continues where the saved one stopped.
 //! It is written while the cache serves: the entries are visited a few hundred at a time, so that saving takes
 //! little memory and does not stop other threads. It is read with distrust: a checksum covers every byte, memory
-//! for a length is allocated only as its bytes arrive, and a cache is not changed before the whole snapshot was
+//! for a length is allocated only as its bytes arrive, and the cache is not changed until the whole snapshot has been
 //! found good.
 //!
 //! ```text
@@ -21,11 +21,10 @@
 //! while it is stored: entries that have expired when it is loaded are left out. If the system's clock was set
 //! back since, no time has passed.
 //!
-//! An entry of which a [tag](crate::Cache::insert_with_tags) was invalidated before the entry was written is left
-//! out. The others have their tags again once they are loaded, so that
-//! [`invalidate_tag`](crate::Cache::invalidate_tag) reaches them. An invalidation after an entry was written does
-//! not reach the file, as no other change does: to keep such an entry out after a restart, invalidate its tag
-//! again after loading.
+//! An entry with a [tag](crate::Cache::insert_with_tags) that was invalidated before the entry was written is left out.
+//! The others keep their tags, so that after loading [`invalidate_tag`](crate::Cache::invalidate_tag) reaches them.
+//! Like any other change, an invalidation after an entry was written does not reach the file: to keep such an entry out
+//! after a restart, invalidate its tag again after loading.
 //!
 //! # What a serializer cannot carry
 //! A save fails rather than write a value that cannot be read, or that would be read as another value: see
@@ -269,10 +268,10 @@ where
     ///
     /// Other threads may use the cache meanwhile. An entry that is in the cache during the whole call is saved
     /// exactly once. One that is inserted, removed or replaced meanwhile is saved in one of its states or not at
-    /// all, and never twice. An entry that has expired, or of which a tag was invalidated, before its batch is
-    /// written is left out. Entries are serialized a few hundred at a time, while the calling thread is
-    /// [pinned](Self::pin); it is not pinned while it writes. Each partition's policy is asked once for its order;
-    /// meanwhile writers of that partition may wait.
+    /// all, and never twice. An entry that expired, or lost a tag to an invalidation, before its batch is written is
+    /// left out. Entries are serialized a few hundred at a time, while the calling thread is [pinned](Self::pin); it is
+    /// not pinned while it writes. Each partition's policy is asked once for its order; meanwhile writers of that
+    /// partition may wait.
     ///
     /// [`Saved`] counts what was left out, by reason.
     ///
@@ -443,12 +442,12 @@ where
     V: DeserializeOwned,
     S: BuildHasher,
 {
-    /// Inserts the entries of a snapshot into the cache, once the whole snapshot was read and found good.
+    /// Inserts the entries of a snapshot into the cache, once the whole snapshot has been read and found good.
     ///
     /// Entries of the snapshot replace those of the same keys; other entries stay, as far as there is room. The
     /// coldest ones are inserted first, so that the hottest remain if there are too many. If the cache has the
     /// policy of the saved one, the policy's order and counts are restored, too. An entry without a deadline gets
-    /// the cache's lifetime for new entries. Entries have their tags again.
+    /// the cache's lifetime for new entries. Tags are restored.
     ///
     /// Other threads may use the cache meanwhile; entries appear one by one.
     ///
@@ -461,8 +460,8 @@ where
     /// the entries.
     ///
     /// # Complexity
-    /// O(n log n). Before they are inserted, the entries are held in memory, but no more than about twice the number
-    /// or weight that the cache can hold; and the bytes of one record.
+    /// O(n log n). Holds in memory, until they are inserted, at most about twice the entries or weight that the cache
+    /// can hold, and the bytes of one record.
     pub fn load_from(
         &self,
         reader: impl Read,
@@ -487,7 +486,7 @@ where
     }
 }
 
-/// Reads a payload as an entry of a key `K` and a value `V`, and drops that.
+/// Reads a payload as a key `K` and a value `V`, and drops them.
 fn read_back<K: DeserializeOwned, V: DeserializeOwned>(
     codec: &Codec,
     payload: &mut Vec<u8>,

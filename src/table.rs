@@ -6,7 +6,8 @@
 //! gives them types, so that no other module follows a raw pointer.
 //!
 //! What must always hold: an entry that `remove`, `upsert`, `replace`, `replace_entry` or
-//! `remove_entry` returned (or reported) is unlinked, so only threads whose guards were pinned before can still reach it.
+//! `remove_entry` returned (or reported) is unlinked, so only threads whose guards were pinned before can still reach
+//! it.
 
 mod list;
 mod buckets;

@@ -55,9 +55,9 @@ where
 /// A type by which keys of type `K` can be looked up, and from which the key can be made if it is missing; for
 /// the calls that load.
 ///
-/// The key itself is such a type if it can be cloned, and so is the contents of a key that owns a string, a slice or
-/// a path: `str` for `String`, `Arc<str>` and `Box<str>`, `[T]` for `Vec<T>`, `Arc<[T]>` and `Box<[T]>`. Implement
-/// the trait, beside [`Equivalent`], for a type of your own that stands for a key. A hit makes no key.
+/// The key itself is such a type if it can be cloned, and so are the contents of a key that owns a string, a slice or a
+/// path: `str` for `String`, `Arc<str>` and `Box<str>`, `[T]` for `Vec<T>`, `Arc<[T]>` and `Box<[T]>`. Implement the
+/// trait, beside [`Equivalent`], for a type of your own that stands for a key. A hit makes no key.
 ///
 /// # Examples
 /// ```

@@ -75,7 +75,7 @@ pub enum BuildError {
         /// The builder's method that it was given to.
         setting: &'static str,
     },
-    /// A duration is not shorter than another one, so that it would never matter.
+    /// A duration is not shorter than another one, so it would never matter.
     NotShorter {
         /// The builder's method that it was given to.
         setting: &'static str,
@@ -86,7 +86,7 @@ pub enum BuildError {
         /// The other duration.
         limit: Duration,
     },
-    /// A timeout was set that holds for caches with a bound loader, and the cache is built without one.
+    /// A timeout for loads in the background was set, and the cache is built without a loader.
     NeedsLoader {
         /// The setting.
         setting: &'static str,
@@ -250,7 +250,7 @@ pub enum NamespaceShadowError {
     },
     /// The bound was 0.
     ZeroBound,
-    /// So many namespaces have shadows already.
+    /// As many namespaces as may have shadows have them already.
     TooMany {
         /// The most that may have them at a time.
         limit: usize,
@@ -440,8 +440,8 @@ pub enum Rejection {
     WithinListener,
     /// The key was stored, removed or invalidated since the fill began
     /// ([`Cache::complete_fill`](crate::Cache::complete_fill)), so the value may be out of date. Nothing
-    /// has changed. Also if a closure that computes a new value from the present one has itself changed the key
-    /// each time it was called ([`Cache::update`](crate::Cache::update)).
+    /// has changed. Or a closure that computes a new value from the present one has itself changed the key each time it
+    /// was called ([`Cache::update`](crate::Cache::update)).
     Stale,
     /// The key is present ([`Cache::insert_if_absent`](crate::Cache::insert_if_absent)).
     Present,
@@ -516,8 +516,7 @@ impl Error for CounterError {
     }
 }
 
-/// An entry was to be given a deadline, and has no room for one; see
-/// [`Cache::try_expire_after`](crate::Cache::try_expire_after).
+/// The entry has no room for a deadline; see [`Cache::try_expire_after`](crate::Cache::try_expire_after).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoDeadline;
 

@@ -45,8 +45,7 @@ impl RandomState {
 
     /// A hasher with these seeds. Anyone who knows them can choose keys that collide.
     ///
-    /// It takes the processor's instructions where there are such, so hashes differ between
-    /// machines all the same.
+    /// It uses special instructions of the processor if there are any, so hashes still differ between machines.
     #[inline]
     #[must_use]
     pub const fn with_seeds(first: u64, second: u64, third: u64, fourth: u64) -> Self {
@@ -62,7 +61,7 @@ impl Default for RandomState {
 }
 
 impl fmt::Debug for RandomState {
-    /// Without the seeds, which are to stay secret.
+    /// Without the seeds, which must stay secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RandomState").finish_non_exhaustive()
     }
@@ -87,7 +86,7 @@ impl fmt::Debug for KeyHasher {
     }
 }
 
-/// Every method that ahash has its own way for; the others come to one of these.
+/// The methods that ahash implements itself; the others call one of these.
 impl Hasher for KeyHasher {
     #[inline]
     fn finish(&self) -> u64 {
@@ -144,7 +143,7 @@ impl<S: BuildHasher + 'static> Hashing<S> {
 }
 
 impl<S: BuildHasher> Hashing<S> {
-    /// Hashes `key`; all [`HASH_BITS`] of the result are as good as each other.
+    /// Hashes `key`; all [`HASH_BITS`] of the result are equally good.
     #[inline]
     #[expect(clippy::manual_hash_one, reason = "see the comment in it")]
     pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> KeyHash {

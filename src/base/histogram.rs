@@ -72,8 +72,8 @@ const AGES: &[Duration] = &[
 
 /// A histogram of durations, which many threads add to.
 ///
-/// To record a duration takes two atomic additions and a search among the bounds; no thread waits for another.
-/// Threads that record all the time can have a histogram each; `+=` adds up their [readings](Self::read).
+/// Recording a duration takes a search among the bounds and two lock-free additions. Threads that record all
+/// the time can have a histogram each; `+=` adds up their [readings](Self::read).
 ///
 /// # Examples
 /// ```
@@ -179,7 +179,7 @@ impl TimeCounts {
     }
 
     /// The bound of the bucket in which the `quantile`, from 0 to 1, of the durations lies: they are at most that
-    /// long. `None` if there is none yet, or it is above all bounds.
+    /// long. `None` if there are no durations yet, or it is above all bounds.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Option<Duration> {
         #[expect(

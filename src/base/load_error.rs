@@ -121,8 +121,8 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
     }
 }
 
-/// The displayed message has that of the loader's error, so the [`source`](Error::source) is what is behind that one.
-/// [`loader_error`](LoadError::loader_error) returns the error itself.
+/// The displayed message includes that of the loader's error, so the [`source`](Error::source) is the source of that
+/// error. [`loader_error`](LoadError::loader_error) returns the error itself.
 impl<E: Error + 'static> Error for LoadError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {

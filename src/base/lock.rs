@@ -4,8 +4,8 @@
 //! have to wait yield to other threads, and none sleeps in the lock. So nobody has to be woken, and releasing it is
 //! a plain store, where a lock of the standard library swaps a word and looks for panics.
 //!
-//! It knows no poisoning: before every call that may panic, a holder leaves valid what the lock guards, so the
-//! next holder can go on.
+//! It has no poisoning: before every call that may panic, a holder leaves valid what the lock guards, so the next
+//! holder can go on.
 //!
 //! # Orderings
 //! Taking it acquires, and releasing it releases, so each holder sees what earlier ones have done. Model tests:

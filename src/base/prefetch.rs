@@ -3,7 +3,7 @@
 #[cfg(target_arch = "x86_64")]
 use std::ptr;
 
-/// The bytes of a cache line, of which a prefetch asks for one. On some processors they are more.
+/// The bytes of a cache line; on some processors a line is longer.
 pub(crate) const CACHE_LINE: usize = 64;
 
 /// Asks the processor for exclusive ownership of a cache line that is about to be written. A hint: nothing

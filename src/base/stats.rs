@@ -199,8 +199,8 @@ pub struct Stats {
     pub hits: Option<u64>,
     /// The same lookups that did not find their key; also `None` unless they are counted.
     pub misses: Option<u64>,
-    /// Keys added. The entry of a fill or load counts too that became stale while it was stored: no lookup has
-    /// found it, and it counts as invalidated.
+    /// Keys added. This includes entries of fills and loads that became stale while they were stored: no lookup has
+    /// found them, and they also count as invalidated.
     pub inserts: u64,
     /// Values replaced.
     pub replacements: u64,
@@ -241,7 +241,7 @@ pub struct Stats {
     /// Loads whose value the cache did not keep, because the key was changed during the load. The callers got
     /// the value.
     pub loads_discarded: u64,
-    /// Calls that were answered by the memory that the key has no value, without a load.
+    /// Calls that were answered without a load, because the key is known to have no value.
     pub negative_hits: u64,
     /// Calls that returned an expired value, because a refresh was under way or had failed.
     pub stale_hits: u64,

@@ -130,8 +130,8 @@ pub(crate) fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Takes `lock` for the time of a fork. `None` if another thread holds it for longer than this one
-/// may wait: that thread may be running user code, for which a thread inside of a scope
-/// ([`reentrancy`](crate::base::reentrancy)) waits for a second only.
+/// may wait: that thread may be running user code, for which a thread inside a scope
+/// ([`reentrancy`](crate::base::reentrancy)) waits only a second.
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) fn lock_for_fork<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     let patience = Patience::new(FORK_PATIENCE);
@@ -168,7 +168,7 @@ pub(crate) fn nap() {
 /// The number of threads that the machine runs at once. The system is asked once, because its answer takes
 /// longer than building a cache: on Linux it reads files. Two threads may both ask at first.
 pub(crate) fn cores() -> usize {
-    // One of the standard library, which models do not watch; it is a plain cached number.
+    // An atomic of the standard library, which models do not track: it is a plain cached number.
     static CORES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     match CORES.load(Ordering::Relaxed) {
         0 => {

@@ -2,9 +2,9 @@
 //!
 //! Coarse readings make expiry cheap, and the standard library has none. A precise reading takes 20 to 600
 //! nanoseconds, depending on the machine, a coarse one a few. So this module calls the C library, which
-//! the standard library links in any case. With the GNU C library it calls the function that the kernel
-//! maps into each process, and that the C library would call, which saves each hit one of two calls. Both
-//! readings come from the same function, because they must be consistent with each other.
+//! the standard library links in any case. With the GNU C library it calls the function that the kernel maps into each
+//! process directly, instead of through the C library, which saves each hit a call. Both readings come from the same
+//! function, because they must be consistent with each other.
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(larder_loom)))]
 mod linux {

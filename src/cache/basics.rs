@@ -35,7 +35,7 @@ where
         self.read(key, V::clone)
     }
 
-    /// Stores `value` under `key`, in the place of the value that is there, if any.
+    /// Stores `value` under `key`, and replaces the value that is there, if any.
     ///
     /// Once it has returned, every thread sees the value until it is replaced, removed, evicted or
     /// expired. If the key was present, the stored key is replaced too; the policy decides whether the
@@ -49,9 +49,9 @@ where
     /// If the weigher, or the key's `Hash` or `Eq`, panics. The cache is then unchanged.
     ///
     /// # Complexity
-    /// O(1) expected; in background mode one call in up to 8 applies that many to the policy, and at most 16.
-    /// O([partitions](Self::partitions)), and what it evicts, for a value heavier than a partition's
-    /// share of the bound on weight.
+    /// O(1) expected; in background mode, a call that finds 8 changes waiting (fewer in a small cache) applies up to 16
+    /// of them to the policy. O([partitions](Self::partitions)), and what it evicts, for a value heavier than a
+    /// partition's share of the bound on weight.
     #[doc(alias = "put")]
     #[inline]
     pub fn insert(&self, key: K, value: V) -> Inserted {
@@ -78,7 +78,7 @@ where
         self.store_if_present(key, value, Traits::default())
     }
 
-    /// What `reader` makes of the value of `key`, without cloning it.
+    /// What `reader` returns for the value of `key`, which is not cloned.
     ///
     /// `reader` runs pinned: see [`pin`](Self::pin) for what that holds back, and keep it short.
     /// It may use the cache. Otherwise as [`get`](Self::get).
@@ -166,11 +166,10 @@ where
     /// Pins the calling thread for several lookups, which then cost no pin of their own and
     /// return references.
     ///
-    /// A pin costs about as much as the rest of a lookup, so this pays from a few lookups on. While it lives,
-    /// nothing that any larder cache of the process removes, replaces or evicts from now on is
-    /// freed: memory grows with the writes of all threads. Hold it for microseconds, not across
-    /// anything that waits. [`Stats::reclamation_lag`](crate::Stats::reclamation_lag) shows a pin that
-    /// is held for long.
+    /// A pin costs about as much as the rest of a lookup, so this pays off after a few lookups. While it lives, nothing
+    /// that any larder cache of the process removes, replaces or evicts from now on is freed: memory grows with the
+    /// writes of all threads. Hold it for microseconds, not across anything that waits.
+    /// [`Stats::reclamation_lag`](crate::Stats::reclamation_lag) shows a pin that is held for long.
     ///
     /// # Examples
     /// ```

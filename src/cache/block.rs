@@ -7,7 +7,7 @@
 //! Hash Join Performance through Prefetching", ICDE 2004).
 //!
 //! The iterator and the `Hash` of keys are user code, and run under no guard of the block. If they panic,
-//! the keys before are handled first, as in a loop; then the panic goes on.
+//! the keys before are handled first, as in a loop; then the panic resumes.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
@@ -99,8 +99,8 @@ impl BlockEnd {
         }
     }
 
-    /// Whether another block follows, once this one is handled. Goes on with the panic that ended it.
-    fn is_followed(&mut self) -> bool {
+    /// Whether another block follows, once this one is handled. Resumes the panic that ended it, if any.
+    fn finish(&mut self) -> bool {
         match std::mem::replace(self, Self::Full) {
             Self::Full => true,
             Self::Exhausted => false,
@@ -175,11 +175,11 @@ impl<'q, Q: Hash + ?Sized> KeyBlock<'q, Q> {
         self.keys[..self.len].iter().filter_map(|&(key, hash)| key.map(|key| (key, hash)))
     }
 
-    /// Whether another block follows. Call it once the keys of this one are handled: it goes on with the
-    /// panic that ended the block, if any.
+    /// Whether another block follows. Call it once the keys of this one are handled: it resumes the panic that ended
+    /// the block, if any.
     #[inline]
-    pub(super) fn is_followed(&mut self) -> bool {
-        self.end.is_followed()
+    pub(super) fn finish(&mut self) -> bool {
+        self.end.finish()
     }
 }
 
@@ -229,8 +229,8 @@ impl<K: Hash, V> PairBlock<K, V> {
         self.pairs.drain(..)
     }
 
-    /// As [`KeyBlock::is_followed`].
-    pub(super) fn is_followed(&mut self) -> bool {
-        self.end.is_followed()
+    /// As [`KeyBlock::finish`].
+    pub(super) fn finish(&mut self) -> bool {
+        self.end.finish()
     }
 }

@@ -41,11 +41,11 @@ where
     /// The values of `keys`, cloned, in the order of the keys; `None` for each key that is absent.
     ///
     /// The result and every effect is that of a [`get`](Self::get) for each key, one after the other:
-    /// each counts as a use of the entry, and as a hit or a miss, also if a key appears several times. But
-    /// the memory that the lookups need is fetched for up to 64 keys at the same time. In a cache that is
-    /// larger than the processor's caches, where a `get` mostly waits for memory, this is several times
-    /// as fast; the benchmark `bulk` measures it. [`read_many`](Self::read_many) reads the values without
-    /// cloning them, and makes no `Vec`.
+    /// each counts as a use of the entry, and as a hit or a miss, even if a key appears several times. But the
+    /// memory that the lookups need is fetched for up to 64 keys at the same time. In a cache that is larger
+    /// than the processor's caches, where a `get` mostly waits for memory, this is several times as fast; the
+    /// benchmark `bulk` measures it. [`read_many`](Self::read_many) reads the values without cloning them, and
+    /// makes no `Vec`.
     ///
     /// Lock-free. Each lookup is atomic by itself, and there is no moment at which all the results were
     /// in the cache together: changes that other threads make meanwhile may be seen by some lookups and not
@@ -123,8 +123,8 @@ where
         let mut block = KeyBlock::new();
         block.read_ahead(self, &mut keys, intent);
         block.prefetch_matches(&self.shared.engine.table, intent, &reclaim::pin());
-        // What panicked while they were read goes on.
-        block.is_followed();
+        // Resumes a panic of the iterator or of a `Hash`.
+        block.finish();
     }
 
     /// Calls `reader` for each of `keys`, in their order, with the number of the key, from 0, and its value;
@@ -177,7 +177,7 @@ where
                 index += 1;
             });
             drop(guard);
-            if !block.is_followed() {
+            if !block.finish() {
                 return;
             }
         }
@@ -264,7 +264,7 @@ where
             for (hash, key, value) in block.drain() {
                 counts.add(insert(key, value, hash));
             }
-            if !block.is_followed() {
+            if !block.finish() {
                 return counts;
             }
         }
@@ -274,9 +274,8 @@ where
     ///
     /// The effect is that of a [`remove`](Self::remove) for each key, one after the other, but no value is
     /// cloned: each removal is atomic by itself, and other threads see some of them before the others.
-    /// A key that appears several times is removed once. An entry that has expired, or of which a tag was
-    /// invalidated, is removed and not counted. The memory that the removals need is fetched for up to 64
-    /// keys at the same time.
+    /// A key that appears several times is removed once. An entry that has expired or has an invalidated tag is removed
+    /// and not counted. The memory that the removals need is fetched for up to 64 keys at the same time.
     ///
     /// [`extract_many`](Self::extract_many) returns the values, and
     /// [`invalidate_if`](Self::invalidate_if) and [`invalidate_tag`](Self::invalidate_tag) need no list
@@ -334,7 +333,7 @@ where
         values
     }
 
-    /// Removes each of `keys`, and passes what `read` makes of it to `note`.
+    /// Removes each of `keys`, and passes what `read` returns for it to `note`.
     fn remove_listed<'q, Q, R>(
         &self,
         keys: impl IntoIterator<Item = &'q Q>,
@@ -354,7 +353,7 @@ where
             for (key, hash) in block.keys() {
                 note(self.remove_reading(key, hash, &read));
             }
-            if !block.is_followed() {
+            if !block.finish() {
                 return;
             }
         }

@@ -143,8 +143,8 @@ where
         Ok(Computation { key, hash, owned, options })
     }
 
-    /// Asks `decide` about the value of the key, until its answer could be carried out on what it was asked
-    /// about, and returns what `see` makes of the effect. Both run pinned.
+    /// Asks `decide` about the value of the key until an answer takes effect on exactly that value, and returns what
+    /// `see` returns for the effect. Both run pinned.
     ///
     /// # Errors
     /// The outer error is that of `decide`.

@@ -1,4 +1,4 @@
-//! Numbers that many threads add to, none of whose additions is lost.
+//! Numbers that many threads add to, without losing an addition.
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
@@ -88,7 +88,7 @@ where
         self.fetch_add_with(key, amount, UpdateOptions::new()).unwrap_or(V::ZERO)
     }
 
-    /// As [`fetch_add`](Self::fetch_add), with `options`, whose example limits the calls in a minute.
+    /// As [`fetch_add`](Self::fetch_add), with `options`; [`UpdateOptions`] has an example.
     ///
     /// # Errors
     /// The [`Rejection`] says why nothing was added.
@@ -125,8 +125,8 @@ where
     }
 
     /// Raises the number of `key` to `value` if it is lower, or stores `value` if the key is absent. Returns the
-    /// number before; `None` if the key was absent, or if the value was rejected. Nothing is stored where
-    /// nothing changes. Otherwise as [`fetch_add`](Self::fetch_add).
+    /// number before; `None` if the key was absent, or if the value was rejected. If nothing changes, nothing is
+    /// stored. Otherwise as [`fetch_add`](Self::fetch_add).
     ///
     /// # Examples
     /// ```

@@ -129,7 +129,7 @@ pub struct VacantEntry<'c, K, V, S = RandomState> {
 }
 
 /// An entry with a change for the value that is there: see [`CacheEntry::and_modify`].
-#[must_use = "nothing is modified before `or_insert`, another of its methods is called"]
+#[must_use = "nothing is modified until `or_insert` or another of its methods is called"]
 pub struct ModifyEntry<'c, K, V, F, S = RandomState> {
     at: Selected<'c, K, V, S>,
     change: F,
@@ -168,9 +168,9 @@ where
 
     /// The value that was found, or the one that the key has now, or `value`, which is then stored.
     ///
-    /// An occupied side returns the value that it was made with, without another look. A vacant side stores
-    /// `value` if the key is still absent; of several threads that do so at once, one stores its value, and all
-    /// return that. If `value` is rejected, it is returned and not stored.
+    /// An occupied entry returns the value that it was made with, without another lookup. A vacant one stores `value`
+    /// if the key is still absent; of several threads that do so at once, one stores its value, and all return that. If
+    /// `value` is rejected, it is returned and not stored.
     ///
     /// # Panics
     /// As [`Cache::insert`], and if a `Clone` does.
@@ -188,8 +188,8 @@ where
         }
     }
 
-    /// As [`or_insert`](Self::or_insert), with the value that `make` returns, which is called only on a vacant
-    /// side. It runs under no lock and no pin.
+    /// As [`or_insert`](Self::or_insert), with the value that `make` returns, which is called only for a vacant entry.
+    /// It runs under no lock and no pin.
     ///
     /// One of several threads that find the key absent at the same time calls its own, as in
     /// [`Cache::get_or_insert_with`], and the others wait for its value. If the key is inserted meanwhile by
@@ -224,7 +224,7 @@ where
     }
 
     /// Prepares a change for the value that is there. What follows, [`ModifyEntry::or_insert`] or another
-    /// method, does both in one atomic step: it replaces the value by what `change` makes of it, or stores another
+    /// method, does both in one atomic step: it replaces the value with what `change` returns for it, or stores another
     /// if the key is absent.
     ///
     /// `change` is given the value that the key has then, not the one that [`Cache::entry`] has found, and it is
@@ -240,7 +240,7 @@ where
         ModifyEntry { at: self.selected(), change }
     }
 
-    /// Stores what `make` makes of the value that is there, or of `None`, and returns it.
+    /// Stores what `make` returns for the value that is there, or for `None`, and returns it.
     ///
     /// `make` is called again if the key changes meanwhile; see [`Cache::update`], which also says when it may be
     /// called and what the entry keeps. If the value is rejected, it is returned and not stored.
@@ -248,8 +248,8 @@ where
         self.selected().upsert(make)
     }
 
-    /// Does with the key what `compute` answers about the value that is there, or about `None`: stores another
-    /// value, leaves everything as it is, or removes the key. Returns what was done.
+    /// Asks `compute` what to do with the value that is there, or with `None`, and does it: stores another value,
+    /// leaves everything as it is, or removes the key. Returns what was done.
     ///
     /// The answer takes effect in one atomic step, and only on exactly what `compute` was asked about. If another
     /// thread changes the key meanwhile, or if the entry is evicted or expires, then `compute` is asked again. It
@@ -450,8 +450,8 @@ where
     F: FnMut(&V) -> V,
     S: BuildHasher,
 {
-    /// Replaces the value that is there by what the change makes of it, or stores `value` if the key is absent,
-    /// in one atomic step. Returns the value that was stored.
+    /// Replaces the value that is there with what the change returns for it, or stores `value` if the key is absent, in
+    /// one atomic step. Returns the value that was stored.
     ///
     /// If it was rejected, it is returned all the same.
     ///
@@ -488,7 +488,7 @@ where
         self.or_insert_with(V::default)
     }
 
-    /// Replaces the value that is there by what the change makes of it. The same as [`Cache::update_with`].
+    /// Replaces the value that is there with what the change returns for it, as [`Cache::update_with`] does.
     pub fn apply(self) -> Computed<V> {
         let Self { at, mut change } = self;
         at.put(|present| present.map_or(Compute::Keep, |value| Compute::Put(change(value))))

@@ -17,9 +17,9 @@ use crate::table::Cursor;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct EntryInfo {
-    /// How long ago the value was inserted. `None` if that is unknown. Unless the cache
-    /// [keeps ages](crate::Builder::keep_ages), that is so for an entry that cannot expire, and for one that
-    /// was inserted with the cache's lifetime and then [given another](crate::Cache::expire_after).
+    /// How long ago the value was inserted. `None` if that is unknown: unless the cache [keeps
+    /// ages](crate::Builder::keep_ages), for an entry that cannot expire, and for one that was inserted with the
+    /// cache's lifetime and then [given another](crate::Cache::expire_after).
     pub age: Option<Duration>,
     /// How long until the entry expires; `None` if it never does.
     pub expires_in: Option<Duration>,
@@ -69,14 +69,13 @@ pub enum KeyState {
     Valid,
     /// The cache has an entry whose deadline has passed, and which was not removed yet.
     Expired,
-    /// The cache has an entry of which a tag was [invalidated](Cache::invalidate_tag), and which was not
-    /// removed yet. It may have expired too.
+    /// The cache has an entry with an [invalidated](Cache::invalidate_tag) tag, which was not removed yet. It may have
+    /// expired too.
     Invalidated,
 }
 
 impl KeyState {
-    /// The state in which an entry left that was found in this state, and that a call has removed for
-    /// `cause`.
+    /// The state in which an entry left, if it was found in this state and a call has removed it for `cause`.
     pub(super) fn removed_for(self, cause: RemovalCause) -> Self {
         match (self, cause) {
             // An entry may have both expired and been invalidated.
@@ -104,7 +103,7 @@ pub struct Census {
     pub expired_len: usize,
     /// The sum of their weights.
     pub expired_weight: u64,
-    /// The number of entries of which a tag was invalidated and that are not removed yet.
+    /// The number of entries with an invalidated tag that are not removed yet.
     pub invalidated_len: usize,
     /// The sum of their weights.
     pub invalidated_weight: u64,
@@ -171,8 +170,8 @@ where
     ///
     /// Lookups do not find such a key. Its entry is removed within a
     /// [tick](crate::Builder::timer_tick), unless expiry is [lazy](crate::Builder::expire_lazily) or loads
-    /// [may use](crate::Builder::stale_if_error) its value; until then this call tells an expired key from an unknown one. [`remove_if_expired`](Self::remove_if_expired)
-    /// tells them apart in the step that removes the entry.
+    /// [may use](crate::Builder::stale_if_error) its value; until then this call tells an expired key from an unknown
+    /// one. [`remove_if_expired`](Self::remove_if_expired) tells them apart in the step that removes the entry.
     #[must_use]
     pub fn has_expired<Q>(&self, key: &Q) -> bool
     where
@@ -193,11 +192,11 @@ where
 impl<K, V, S> Cache<K, V, S> {
     /// Counts the valid, the expired and the invalidated entries, and adds up their weights.
     ///
-    /// [`len`](Self::len) and [`weight`](Self::weight) are cheaper, but include all entries that take room:
-    /// also those that have expired less than a [tick](crate::Builder::timer_tick) ago, and those of which a
-    /// tag was [invalidated](Self::invalidate_tag), which may stay for long. Only a visit to each entry can
-    /// tell them apart: an entry may carry several tags, so counts for each tag would not add up. This call
-    /// visits every entry. Use it for gauges that are read every few seconds.
+    /// [`len`](Self::len) and [`weight`](Self::weight) are cheaper, but include all entries that take room, even those
+    /// that have expired less than a [tick](crate::Builder::timer_tick) ago, and those with an
+    /// [invalidated](Self::invalidate_tag) tag, which may stay for long. Only a visit to each entry can tell them
+    /// apart: an entry may carry several tags, so counts for each tag would not add up. This call visits every entry.
+    /// Use it for gauges that are read every few seconds.
     ///
     /// An entry that is in the cache during the whole call is counted exactly once, in the state in which
     /// it was visited; one that is inserted or removed meanwhile may be counted or not. The call leaves no

@@ -130,7 +130,7 @@ where
     /// Lets the user's [`Expiry`] decide how long `new` may live, which is about to replace `old`. It is
     /// asked once about each old entry; `answer` holds its last answer.
     #[inline]
-    pub(super) fn prepare(
+    pub(super) fn apply_expiry(
         &self,
         new: &Owned<K, V>,
         old: Option<(EntryPtr, &Entry<K, V>)>,
@@ -217,7 +217,7 @@ impl<K, V, S> Cache<K, V, S> {
         }
     }
 
-    /// Why an entry left that was just taken out of the table: `cause`, unless it was not valid any more.
+    /// Why an entry that was just taken out of the table left: `cause`, unless it was not valid any more.
     #[inline]
     pub(super) fn cause_of(&self, pointer: EntryPtr, cause: RemovalCause) -> RemovalCause {
         let timing = &self.shared.engine.timing;

@@ -117,16 +117,15 @@ where
         }
     }
 
-    /// Stores `value` under the key of `fill`, in the place of the value that is there, if any, unless the key
-    /// was changed since the fill began: a compare-and-set of the whole key.
+    /// Stores `value` under the key of `fill`, and replaces the value that is there, if any, unless the key was changed
+    /// since the fill began: a compare-and-set of the whole key.
     ///
-    /// What makes a fill stale for [`complete_fill`](Self::complete_fill) does so here, and so does the
-    /// completion of any other fill of the key. This call is itself a change of the key, as an insertion is:
-    /// it makes all other fills of it stale, and loads that are under way. So of several fills that were begun at the same time, one is
-    /// completed by this call, and the others are rejected as [`Stale`](Rejection::Stale). Eviction and expiry
-    /// do not count as changes: the value is then stored as a new one. A lookup finds the old value or the new
-    /// one, and a value that is rejected as stale was never visible. If the value is too heavy, the old one is
-    /// removed, as by [`insert`](Self::insert).
+    /// The fill becomes stale as for [`complete_fill`](Self::complete_fill), and also by the completion of any other
+    /// fill of the key. Like an insertion, this call is itself a change of the key, which makes all its other fills and
+    /// loads stale. So of several fills that were begun at the same time, one is completed by this call, and the others
+    /// are rejected as [`Stale`](Rejection::Stale). Eviction and expiry do not count as changes: the value is then
+    /// stored as a new one. A lookup finds the old value or the new one, and a value that is rejected as stale was
+    /// never visible. If the value is too heavy, the old one is removed, as by [`insert`](Self::insert).
     ///
     /// It serves a write to a database, before which the fill is begun, and a refresh that must not undo a
     /// change. For a value that is computed from the present one,

@@ -9,7 +9,7 @@ use super::{Cache, Shared};
 use crate::base::equivalent::Equivalent;
 use crate::base::hash::KeyHash;
 use crate::base::load_time::LoadTime;
-use crate::entry::{Entry, EntryPtr, Owned};
+use crate::entry::{Entry, EntryPtr};
 use crate::expiry::{EntryTtl, Freshness};
 use crate::reclaim::Guard;
 
@@ -93,18 +93,13 @@ where
         is_renewed
     }
 
-    /// Notes in a new entry how long its load took.
-    pub(crate) fn note_load_time(new: &Owned<K, V>, load_time: Duration) {
-        new.set_load_time(LoadTime::of(load_time));
-    }
-
     /// How long a load may take before its key is free again.
     pub(crate) fn load_timeout(&self) -> Duration {
         self.shared.settings.loading.load_timeout()
     }
 
     /// Whether the value of a valid entry is to be renewed. A call that asks more than once keeps its `random`
-    /// number; with one for each question it would renew a value less often than it is to.
+    /// number; with a new one for each question, it would renew values less often than it should.
     #[inline]
     pub(crate) fn freshness(&self, pointer: EntryPtr, random: &mut Option<f64>) -> Freshness {
         match &self.shared.settings.refresh_rule {
@@ -547,7 +542,7 @@ mod tests {
         let hash = cache.hash(&1);
         let new = cache.make(hash, 1, 1, 10, super::super::options::Traits::default());
         assert_eq!(new.as_ptr().meta().load_time().to_ns(), 0);
-        Timed::note_load_time(&new, SECOND);
+        new.set_load_time(LoadTime::of(SECOND));
         let stored = new.as_ptr().meta().load_time().to_ns();
         assert!(stored.abs_diff(1_000_000_000) <= 125_000_000, "{stored}");
         assert_eq!(new.as_ptr().meta().weight(), 1);

@@ -35,7 +35,7 @@ where
     /// As `insert`.
     ///
     /// # Complexity
-    /// As `insert`, and O(1) for each tag, under a lock of a 32nd of all names.
+    /// As `insert`, and O(1) for each tag, under a lock that a 32nd of all names share.
     pub fn insert_with(&self, key: K, value: V, options: InsertOptions<'_>) -> Inserted {
         let hash = self.hash(&key);
         self.store_with(key, value, options, hash)
@@ -82,8 +82,8 @@ where
         self.insert_and_read(key, value, InsertOptions::new(), |_, old| old.clone())
     }
 
-    /// As [`insert_with`](Self::insert_with), and returns what `reader` makes of the key and the value
-    /// that were replaced, without cloning them; `None` if there were none.
+    /// As [`insert_with`](Self::insert_with), and returns what `reader` returns for the key and the value that were
+    /// replaced, which are not cloned; `None` if there were none.
     ///
     /// `reader` runs pinned, like that of [`read`](Self::read), when the old entry has left the cache; other
     /// threads may still be reading it.
@@ -324,7 +324,7 @@ where
         self.shared.engine.prefetch_report(hash);
         let weight = match self.weigh(&key, &value, hash) {
             Ok(weight) => weight,
-            Err(rejection) => return self.reject_too_heavy(&key, rejection, hash),
+            Err(rejection) => return self.reject_and_remove(&key, rejection, hash),
         };
         let lifetime = traits.lifetime;
         let new = self.make(hash, weight.units, key, value, traits);
@@ -368,7 +368,7 @@ where
                         return None;
                     }
                     if let Some(lifetime) = lifetime {
-                        self.prepare(new, old, lifetime, &mut answer);
+                        self.apply_expiry(new, old, lifetime, &mut answer);
                     }
                     Some(if old.is_none() { ChangeKind::Insert } else { ChangeKind::Replace })
                 })
@@ -435,7 +435,7 @@ where
         let mut answer = None;
         let mut incoming = Incoming::new(new, Some(lifetime));
         // User code, so outside of the gate and of the pin.
-        self.prepare(incoming.entry(), None, lifetime, &mut answer);
+        self.apply_expiry(incoming.entry(), None, lifetime, &mut answer);
         loop {
             let attempt =
                 engine.attempt_unmarked(hash, &mut incoming, |change, incoming, guard| {
@@ -443,8 +443,8 @@ where
                         // Again: a fill may have begun while the last attempt was prepared.
                         engine.mark_changed(hash);
                     }
-                    // Not asked again: `answer` has what it said.
-                    self.prepare(incoming.entry(), None, lifetime, &mut answer);
+                    // The `Expiry` is not asked again: `answer` holds what it said.
+                    self.apply_expiry(incoming.entry(), None, lifetime, &mut answer);
                     let new = incoming.take();
                     let on_attempt = |stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
                         change.on_attempt(stage, |_, _| Some(ChangeKind::Insert))
@@ -452,7 +452,7 @@ where
                     match engine.table.insert_if_absent(new, on_attempt, guard) {
                         Ok(new) => {
                             change.commit(Event::Inserted(new), RemovalCause::Explicit);
-                            // Also if it is refused: then it counts as invalidated when it leaves.
+                            // Counted even if it is refused below: it counts as invalidated when it leaves.
                             self.count(Counter::Inserts, guard);
                             let confirm = || {
                                 new.confirm();
@@ -509,7 +509,7 @@ where
         }
         let weight = match self.weigh(&key, &value, hash) {
             Ok(weight) => weight,
-            Err(rejection) => return self.reject_too_heavy(&key, rejection, hash),
+            Err(rejection) => return self.reject_and_remove(&key, rejection, hash),
         };
         let lifetime = traits.lifetime;
         let new = self.make(hash, weight.units, key, value, traits);
@@ -528,7 +528,7 @@ where
                     {
                         return None;
                     }
-                    self.prepare(new, old, lifetime, &mut answer);
+                    self.apply_expiry(new, old, lifetime, &mut answer);
                     Some(ChangeKind::Replace)
                 })
             };

@@ -20,7 +20,7 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Stores an entry without traits. Most caches are plain, so that there is nothing to do besides.
+    /// Stores an entry without traits. In plain caches, which most are, there is nothing else to do.
     #[inline]
     pub(super) fn store_plain(&self, key: K, value: V, hash: KeyHash) -> Inserted {
         if !self.shared.settings.is_plain {
@@ -74,7 +74,7 @@ where
         engine.prefetch_report(hash);
         let weight = match self.weigh(&key, &value, hash) {
             Ok(weight) => weight,
-            Err(rejection) => return self.reject_too_heavy(&key, rejection, hash),
+            Err(rejection) => return self.reject_and_remove(&key, rejection, hash),
         };
         let new = self.make(hash, weight.units, key, value, Traits::default());
         engine.table.prefetch_entry(hash);

@@ -155,7 +155,7 @@ impl<K, V, S> Cache<K, V, S> {
     pub fn set_capacity(&self, entries: usize) -> Result<(), ResizeError> {
         let mut bounds = sync::lock(&self.shared.settings.bounds);
         bounds.capacity.ok_or(ResizeError::Unbounded)?;
-        self.check_shared(entries as u64)?;
+        self.check_bound(entries as u64)?;
         bounds.capacity = Some(entries);
         self.resize(bounds);
         Ok(())
@@ -169,7 +169,7 @@ impl<K, V, S> Cache<K, V, S> {
     pub fn set_max_weight(&self, weight: u64) -> Result<(), ResizeError> {
         let mut bounds = sync::lock(&self.shared.settings.bounds);
         bounds.max_weight.ok_or(ResizeError::Unbounded)?;
-        self.check_shared(weight)?;
+        self.check_bound(weight)?;
         bounds.max_weight = Some(weight);
         self.resize(bounds);
         Ok(())
@@ -182,7 +182,7 @@ impl<K, V, S> Cache<K, V, S> {
         self.shared.engine.lower_bounds();
     }
 
-    fn check_shared(&self, bound: u64) -> Result<(), ResizeError> {
+    fn check_bound(&self, bound: u64) -> Result<(), ResizeError> {
         if let Some(minimums) = self.shared.engine.quotas.as_ref().map(|quotas| quotas.minimums())
             && bound < minimums
         {

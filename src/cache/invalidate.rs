@@ -155,15 +155,13 @@ where
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {
             // These are only compared, not dereferenced, until they are found linked again.
-            let mut seen: Vec<EntryPtr> = Vec::new();
-            let mut hashes = Vec::new();
+            let mut seen: Vec<(EntryPtr, KeyHash)> = Vec::new();
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, _| {
-                seen.push(pointer);
-                hashes.push(pointer.hash());
+                seen.push((pointer, pointer.hash()));
             });
             drop(guard);
-            for (pointer, hash) in seen.into_iter().zip(hashes) {
+            for (pointer, hash) in seen {
                 let removed = self.remove_notifying(pointer, hash, &mut condition, absence);
                 if let Some(entry) = removed.unwrap_or_else(|refused| refused.panic()) {
                     note(entry);
@@ -172,8 +170,8 @@ where
         }
     }
 
-    /// Judges an entry that a walk has seen, if it is still in the table, and removes it; `None` if it stays
-    /// or was gone.
+    /// Judges an entry that was seen, if it is still in the table, and removes it; `None` if it stays or was gone. The
+    /// caller has marked the fills of its key, if it has to.
     ///
     /// # Errors
     /// If another thread is within the entry's gate and this one must not wait.
@@ -185,7 +183,6 @@ where
         absence: Absence,
     ) -> Result<Option<RemovedEntry>, MustNotWait> {
         let engine = &self.shared.engine;
-        // Fills were marked before the walk.
         engine.attempt_unmarked(hash, &mut Incoming::none(), |change, _, guard| {
             // An entry that the listener was notified of has been judged, and no other thread can have
             // removed it, because this one is within the gate.
@@ -205,13 +202,13 @@ where
             if !engine.table.remove_entry(pointer, guard) {
                 return Attempt::Done(None);
             }
-            // The cause that the listener was notified of tells the state.
+            // The cause of the removal tells the state.
             let state = KeyState::Valid;
             Attempt::Done(Some(self.note_removed_entry(change, pointer, state, absence, guard)))
         })
     }
 
-    /// Notes that an entry was removed which was found in `state`.
+    /// Notes that an entry that was found in `state` was removed.
     fn note_removed_entry(
         &self,
         change: &mut Change<'_, K, V>,

@@ -1,10 +1,10 @@
 //! Iteration: weakly consistent, and pinned only in short steps.
 //!
 //! Items are cloned in batches and returned later, when their entries may have been freed. So each clone
-//! carries what decides whether its entry is valid, which is checked when the item is returned. The tags
-//! say it themselves. A deadline that has not passed says it as long as no deadline of the cache was
-//! brought forward. Otherwise the entry is searched in the table again: a use may have prolonged its life,
-//! or it may have left because its new deadline has passed.
+//! carries what decides whether its entry is valid, which is checked when the item is returned. Tags are checked as
+//! they are. A deadline that has not passed is proof as long as no deadline of the cache was brought forward. Otherwise
+//! the entry is searched in the table again: a use may have prolonged its life, or it may have left because its new
+//! deadline has passed.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -129,7 +129,7 @@ struct Validity {
     deadline_ns: u64,
     tags: Option<Box<TagSet>>,
     hash: KeyHash,
-    /// By its hash and the address of its key, the entry is found again. It is compared, not dereferenced.
+    /// Finds the entry again, with the hash. It is only compared, not dereferenced.
     key_address: usize,
 }
 

@@ -69,8 +69,8 @@ where
     /// The call leaves a valid entry where it is, and does not count as a use of it. Of several calls that find
     /// the same expired entry, one removes it and returns [`Expired`](KeyState::Expired); the others return
     /// what they find afterwards. So each expiry is reported once, unless a timer or
-    /// [`remove_expired`](Self::remove_expired) removes the entry first. Timers do not with
-    /// [lazy expiry](crate::Builder::expire_lazily). An entry of which a tag was invalidated is
+    /// [`remove_expired`](Self::remove_expired) removes the entry first. With [lazy
+    /// expiry](crate::Builder::expire_lazily), no timer does. An entry with an invalidated tag is
     /// [`Invalidated`](KeyState::Invalidated), even if it has expired too, and stays.
     ///
     /// # Panics
@@ -156,9 +156,9 @@ where
     /// one whose deadline is before the time that the clock had reached. In a cache with an
     /// [atomic listener](crate::Builder::atomic_listener), an entry whose key another thread is changing may
     /// stay too, and a thread that must not call that listener removes nothing. An entry whose value loads may
-    /// still use ([`stale_if_error`](crate::Builder::stale_if_error)) stays. The call applies pending
-    /// changes before, and may wait for maintenance that another thread is running.
-    /// [`Stats::expirations`](crate::Stats::expirations) counts what it removes.
+    /// still use ([`stale_if_error`](crate::Builder::stale_if_error)) stays. The call first applies pending changes,
+    /// and may wait for maintenance that another thread is running. [`Stats::expirations`](crate::Stats::expirations)
+    /// counts what it removes.
     ///
     /// # Complexity
     /// O(partitions + e) for e entries that have expired; it does not visit the others.

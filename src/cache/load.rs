@@ -1,8 +1,8 @@
-//! Loading: the value of a key, and if it is missing the one that a loader makes, which runs once.
+//! Loading: the value of a key or, if it is missing, the value that one run of a loader returns.
 //!
-//! A call goes through `flow`, where it comes to load the value or to wait for it. It runs its loader in this
-//! module, in `task`, `many` or `background`, and ends in `complete`, which stores the value unless the key was
-//! changed meanwhile.
+//! A call takes the steps of `flow` until it has to load the value or to wait for it. It runs its loader in this
+//! module, in `task`, `many` or `background`, and ends in `complete`, which stores the value unless the key was changed
+//! meanwhile.
 #![forbid(unsafe_code)]
 
 use std::cell::OnceCell;
@@ -47,7 +47,8 @@ where
     /// [`invalidate_tag`](Self::invalidate_tag) make a load that is under way stale. Its caller, and those
     /// that wait already, still get its value, because they called before the change had returned; but the
     /// cache does not keep it, and calls that come later load anew. So a program that changes its database
-    /// before it removes the key from the cache never reads the old value afterwards. Eviction and expiry make no load stale.
+    /// before it removes the key from the cache never reads the old value afterwards. Eviction and expiry make no load
+    /// stale.
     ///
     /// # If the loader does not return
     /// If `load` panics, the panic is this call's; one of the waiting calls runs its own `load` instead, and
@@ -66,8 +67,8 @@ where
     /// [`insert`](Self::insert); the key is cloned by each call that misses, and once more to be stored.
     ///
     /// # Complexity
-    /// As `get` for a hit. A miss costs the loader, an insertion, an allocation, and two locks of a 32nd of
-    /// all keys that are being loaded. O(keys being loaded / 32) under each of them.
+    /// As `get` for a hit. A miss costs the loader, an insertion, an allocation, and two times a lock that a 32nd of
+    /// the keys being loaded share, each for O(keys being loaded / 32).
     ///
     /// # Examples
     /// ```
@@ -282,7 +283,7 @@ where
         options.deadline.map_or(u64::MAX, ahead)
     }
 
-    /// A lookup as by `get`. It misses values that may have to be renewed too.
+    /// A lookup as by `get`, which also misses values that may have to be renewed.
     #[inline(always)]
     fn get_current<Q>(&self, key: &Q, hash: KeyHash) -> Option<V>
     where
@@ -342,7 +343,7 @@ where
                 LoadStep::DeadlineExceeded => return flow.answer(Err(LoadError::DeadlineExceeded)),
             }
         };
-        flow.refreshes(old);
+        flow.keep_as_fallback(old);
         let mut setup = Setup::new(&flow.fallback);
         let loaded = {
             let _running = leader.run();
@@ -353,7 +354,7 @@ where
     }
 }
 
-/// What a loader is given, and the context that it makes of it if it wants one.
+/// What a loader is given, and its context if it asks for one.
 struct Setup<K, V> {
     stale: Option<V>,
     load: Option<Load<K, V>>,

@@ -18,6 +18,7 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
+    /// The valid entry of `key`, found without a trace.
     #[inline(always)]
     pub(super) fn find<'g, Q>(
         &self,
@@ -52,7 +53,7 @@ where
         table.retry_get(expired, hash, |held| key.equivalent(held), is_valid, guard)
     }
 
-    /// A lookup that counts.
+    /// A lookup that counts as a use, and as a hit or a miss.
     #[inline(always)]
     pub(super) fn lookup<'g, Q>(
         &self,
@@ -70,8 +71,8 @@ where
     }
 
     /// The fast path: the entry of a plain hit, or else what the probe found, for
-    /// [`lookup_slow`](Self::lookup_slow). It is short, so that the processor can have many of them
-    /// under way where each waits for memory.
+    /// [`lookup_slow`](Self::lookup_slow). It is short, so that the processor can have many of them under way while
+    /// each waits for memory.
     #[inline(always)]
     pub(super) fn lookup_fast<'g, Q>(
         &self,
@@ -173,7 +174,8 @@ where
         Some((pointer, entry))
     }
 
-    /// Reports to the shadows that a lookup found an entry of a sampled key, and what of the key is valid.
+    /// Reports to the shadows that a lookup found an entry of a sampled key, and which entry of the key is valid, if
+    /// any.
     #[inline(never)]
     fn report_sampled(
         &self,
@@ -204,14 +206,14 @@ where
         }
     }
 
-    /// Out of line, for few caches count; and those that have a tally for it do so for misses alone.
+    /// Out of line: few caches count lookups, and those with a tally need this only for misses.
     #[inline(never)]
     fn count_lookup(&self, is_hit: bool, thread: usize) {
         let counter = if is_hit { Counter::Hits } else { Counter::Misses };
         self.shared.engine.counters.add(thread, counter, 1);
     }
 
-    /// In line, for the shadows want little of most lookups: sampled hits were reported before.
+    /// Inline: the shadows need little for most lookups, since sampled hits were reported before.
     #[inline(always)]
     fn watch_lookup(&self, hash: KeyHash, is_hit: bool, guard: &impl AnyGuard) {
         if self.shared.settings.is_counting_lookups

@@ -1,4 +1,4 @@
-//! Namespaces: to which one an entry belongs, what it holds, and invalidating all of its entries.
+//! Namespaces: which one an entry belongs to, what it holds, and invalidating all of its entries.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
@@ -81,8 +81,7 @@ where
         Some(Arc::clone(quotas.name(account.namespace)))
     }
 
-    /// As [`get`](Self::get), and if the key is absent, that is counted in
-    /// [`NamespaceStats::misses`] of `namespace`, if the cache
+    /// As [`get`](Self::get); a miss is counted in [`NamespaceStats::misses`] of `namespace`, if the cache
     /// [counts lookups](crate::Builder::count_lookups) and has that namespace. The key need not belong to it.
     ///
     /// # Examples
@@ -123,8 +122,9 @@ where
         number.filter(|_| is_given).ok_or(Rejection::NoSuchNamespace)
     }
 
-    /// The tags of a new entry of `key`, with its namespace, if the cache has namespaces: that which they have
-    /// already, since the entry takes the place of another; `given`, by the insertion; or that of the key.
+    /// The tags of a new entry of `key`, with its namespace, if the cache has namespaces: the one that `tags` have
+    /// already, because the entry replaces another; else the `given` one, which the insertion names; else the one that
+    /// follows from the key.
     #[inline]
     pub(super) fn with_namespace(
         &self,
@@ -157,15 +157,14 @@ where
         }
     }
 
-    /// What a snapshot has as the tags of an entry: the number of the namespace that was given at its
-    /// insertion, and the tags.
+    /// Splits what a snapshot has as the tags of an entry into the number of the namespace that its insertion named,
+    /// and the tags.
     #[cfg(feature = "snapshot")]
     pub(super) fn split_saved_tags<'t>(
         &self,
         tags: impl IntoIterator<Item = &'t str>,
     ) -> (Option<u32>, Vec<&'t str>) {
         let mut tags: Vec<&str> = tags.into_iter().collect();
-        // No tag of a user begins so.
         let Some(name) = tags.first().and_then(|first| first.strip_prefix(SAVED)) else {
             return (None, tags);
         };
@@ -222,8 +221,8 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// What each namespace holds and has done, in the order in which they were
-    /// [given](crate::Namespaces::guarantee); the one without a name is the last, unless it was given too. Empty if the cache
-    /// has no namespaces.
+    /// [given](crate::Namespaces::guarantee); the one without a name is the last, unless it was given too. Empty if the
+    /// cache has no namespaces.
     ///
     /// # Complexity
     /// O(namespaces).

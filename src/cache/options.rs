@@ -68,10 +68,10 @@ impl<'t> InsertOptions<'t> {
         self
     }
 
-    /// A miss on the key would cost so much: for [`Policy::cost_aware`](crate::Policy::cost_aware), which evicts
-    /// the less costly entries first, and for [`early_refresh`](crate::Builder::early_refresh), in the place
-    /// of the time that the value took to load. A loader's value has that time otherwise; the cost of other
-    /// values is unknown, and 0 means so too. It is stored to an eighth.
+    /// A miss on the key would cost `cost`: for [`Policy::cost_aware`](crate::Policy::cost_aware), which evicts the
+    /// less costly entries first, and for [`early_refresh`](crate::Builder::early_refresh), in the place of the time
+    /// that the value took to load. Otherwise a loader's value has that time, and the cost of other values is unknown,
+    /// which 0 means too. It is stored with a precision of an eighth.
     ///
     /// Costs are compared with each other, so another quantity than time may stand for them, if all values have
     /// it: a price, for instance, at a nanosecond for each unit of it.
@@ -92,7 +92,7 @@ impl<'t> InsertOptions<'t> {
 /// is stored where there was none is stored as by [`Cache::insert`], with the options.
 ///
 /// # Examples
-/// At most so many calls in a minute, for each caller:
+/// A limit on the calls of each caller in a minute:
 /// ```
 /// use std::time::Duration;
 /// use larder::{Cache, UpdateOptions};

@@ -71,7 +71,7 @@ where
         loop {
             block.read_ahead(self.cache, &mut keys, Intent::Read);
             self.cache.look_up_block(&block, &self.guard, |value| values.push(value));
-            if !block.is_followed() {
+            if !block.finish() {
                 return values;
             }
         }

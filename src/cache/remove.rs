@@ -82,7 +82,7 @@ where
         removed.unwrap_or_else(|refused| refused.panic())
     }
 
-    /// Removes `key`, and returns what `read` makes of the stored key and its value.
+    /// Removes `key`, and returns what `read` returns for the stored key and its value.
     pub(super) fn remove_reading<Q, R>(
         &self,
         key: &Q,

@@ -74,7 +74,7 @@ where
         judged.filter(|_| is_removed)
     }
 
-    /// Removes `key` and returns what `reader` makes of the stored key and its value, without cloning either;
+    /// Removes `key` and returns what `reader` returns for the stored key and its value, neither of which is cloned;
     /// `None` if the key is absent. It serves values that are large or not `Clone`.
     ///
     /// `reader` is called once, by the call that removes the entry, when the entry has left: other threads do

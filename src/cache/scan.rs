@@ -19,8 +19,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// An entry that is in the cache during the whole iteration is visited exactly once; one that is
     /// inserted, replaced or removed meanwhile may be visited or not. Entries whose keys have the same hash
     /// are visited in one step, so a step may visit a few more entries than `count`. It may visit fewer,
-    /// because it skips expired entries, and entries of which a tag was invalidated. A `count` of 0 is
-    /// taken for 1. Visits do not count as uses, like [`peek`](Self::peek).
+    /// because it skips expired entries, and entries with an invalidated tag. A `count` of 0 counts as 1. Visits do not
+    /// count as uses, like [`peek`](Self::peek).
     ///
     /// `visit` runs pinned, like the closure of [`read`](Self::read), so it should not take long. It may use
     /// the cache.

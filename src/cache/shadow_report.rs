@@ -38,18 +38,18 @@ impl<K, V, S> Cache<K, V, S> {
     /// `bound` is in entries, or in weight if that is what the [namespaces](crate::Builder::namespaces) of the cache
     /// share. Give the namespace's minimum, or what it [holds](Self::namespace_stats), to learn what half or twice
     /// as much would bring; `config` has the multiples. If the namespace has shadows already, the new ones take
-    /// their place. Any thread may call this at any time. Up to 64 namespaces can have shadows at a time; the
-    /// others, be they thousands, cost nothing.
+    /// their place. Any thread may call this at any time. Up to 64 namespaces can have shadows at a time; the others,
+    /// however many, cost nothing.
     ///
     /// # What is simulated
     /// The requests of this namespace alone. A lookup that finds nothing does not know to which namespace its key
     /// would belong, so an access is a lookup that finds an entry of the namespace, or an insertion of an absent
-    /// key into it, which counts as the miss. That suits caches that store what they could not find. Lookups
-    /// that nothing is stored after are not seen, and values that are stored without a lookup look like misses.
+    /// key into it, which counts as the miss. That suits caches that store what they could not find. Lookups after
+    /// which nothing is stored are not seen, and values that are stored without a lookup look like misses.
     ///
     /// The policy is that of the cache unless `config` names others. A namespace of the cache itself does somewhat
-    /// worse at its minimum than a cache of its own: what its minimum protects leaves in the order of a clock.
-    /// So the gain from a higher minimum is at most what the curve shows.
+    /// worse at its minimum than a cache of its own: what its minimum protects is evicted by second chance (CLOCK). So
+    /// the gain from a higher minimum is at most what the curve shows.
     ///
     /// The shadows begin with what the namespace holds now. A larger one takes a while to fill: call
     /// [`reset_shadow_counts`](Self::reset_shadow_counts) then, which resets the counts of all shadow caches.

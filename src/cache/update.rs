@@ -15,8 +15,8 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Replaces the value of `key` by what `change` makes of it, and returns the new value, cloned; `None` if the
-    /// key is absent, or if the new value was rejected.
+    /// Replaces the value of `key` with what `change` returns for it. Returns the new value, cloned; `None` if the key
+    /// is absent, or if the new value was rejected.
     ///
     /// No update is lost: the new value takes the place of exactly the value that `change` was given. If another
     /// thread changes the key meanwhile, or if the entry is evicted or expires, nothing is stored, and `change`
@@ -30,14 +30,14 @@ where
     /// is too heavy, or that a cache of capacity 0 cannot store, removes the old one.
     ///
     /// `change` runs pinned, like the closure of [`read`](Self::read), and so do the weigher and the key's `Clone`:
-    /// keep them short. A longer one can be run
-    /// without a pin by [`and_compute_with_async`](crate::CacheEntry::and_compute_with_async). It may use the
-    /// cache. If it changes `key` itself, that change takes effect, and `change` is called again with the
-    /// result; if it does so each time, the call gives up after some calls and counts a rejection.
+    /// keep them short. A longer computation can be run without a pin by
+    /// [`and_compute_with_async`](crate::CacheEntry::and_compute_with_async). It may use the cache. If it changes `key`
+    /// itself, that change takes effect, and `change` is called again with the result; if it does so each time, the
+    /// call gives up after some calls and counts a rejection.
     ///
     /// # Panics
-    /// If `change`, the weigher, the key's `Hash`, `Eq` or `Clone` does; nothing has changed then. If the `Clone`
-    /// of the new value does; it was stored then.
+    /// If `change`, the weigher, or the key's `Hash`, `Eq` or `Clone` panics; nothing has changed. If the new value's
+    /// `Clone` panics; the value was stored.
     ///
     /// # Complexity
     /// As [`insert`](Self::insert), with a call of `change` for each change of the key by another thread.
@@ -100,8 +100,8 @@ where
         self.update_and_read(key, options, change, |_, new| new.clone())
     }
 
-    /// As [`update_with`](Self::update_with), and returns what `reader` makes of the old and the new value,
-    /// without cloning them; `None` if the key is absent.
+    /// As [`update_with`](Self::update_with), and returns what `reader` returns for the old and the new value, which
+    /// are not cloned; `None` if the key is absent.
     ///
     /// `reader` is called once, pinned, after the new value has taken effect.
     ///

@@ -18,10 +18,9 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// A future that only works within its runtime, because it uses the runtime's sockets or timers, must be
     /// run there: give tokio's `Handle` (with the feature `tokio`), or a closure that spawns the task. With that
-    /// feature, [`build_with_async_loader`](Self::build_with_async_loader) takes the runtime of tokio within which it
-    /// is called, if no executor is given. Loads
-    /// that callers wait for run in these callers and not in the executor, unless the cache has a
-    /// [timeout](Self::hard_timeout) for them.
+    /// feature, [`build_with_async_loader`](Self::build_with_async_loader) uses the tokio runtime within which it is
+    /// called, if no executor is given. A load that a caller waits for runs in that caller, not in the executor, unless
+    /// the cache has a [timeout](Self::hard_timeout) for it.
     ///
     /// [`LoadExecutor`] says what an executor may do with a task. Clones of the builder share the executor.
     ///

@@ -11,8 +11,8 @@ use crate::base::mode::Maintenance;
 use crate::cache::{Cache, KnownMissing};
 use crate::expiry::ClockKind;
 
-/// At most so many keys are known to have no value: this part of the capacity, or of the second number if only
-/// weights are bounded, and at least the third.
+/// The most keys that are remembered as missing: the capacity, or `MISSING_BY_WEIGHT` if only weights are bounded,
+/// divided by `MISSING_PART`; at least `MIN_MISSING`.
 const MISSING_PART: usize = 4;
 const MISSING_BY_WEIGHT: usize = 1 << 16;
 const MIN_MISSING: usize = 64;
@@ -109,8 +109,8 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Gives a load up once it has taken longer than `bound`, by the cache's [clock](Self::clock): one of the
-    /// callers that wait for it runs its own loader, and what the old load still brings is not stored. More
-    /// than zero. Default: one minute.
+    /// callers that wait for it runs its own loader, and the value of the old load is not stored. More than
+    /// zero. Default: one minute.
     ///
     /// This is what frees a key whose loader hangs, or whose future is not polled any more. A caller that
     /// does not want to wait so long gives a deadline of its own with the call.
@@ -174,7 +174,7 @@ where
     }
 }
 
-/// The memory for so many keys without a value, which are known for so long by this clock.
+/// Builds the memory of keys without a value.
 ///
 /// Not generic, so that the cache of these keys is compiled with this crate.
 fn build_missing(

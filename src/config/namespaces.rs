@@ -19,8 +19,8 @@ const MAX_NAMESPACES: u64 = 1 << 20;
 /// [`Builder::namespaces`].
 ///
 /// Every entry belongs to one namespace. It follows from the key ([`by_name`](Self::by_name),
-/// [`by_number`](Self::by_number)), or each insertion says it ([`at_insertion`](Self::at_insertion)). An
-/// entry of a name that was not [given](Self::guarantee) belongs to a namespace of its own, whose name is empty.
+/// [`by_number`](Self::by_number)), or each insertion names it ([`at_insertion`](Self::at_insertion)). Entries with a
+/// name that was not [given](Self::guarantee) share the namespace with the empty name.
 ///
 /// # Examples
 /// ```
@@ -115,9 +115,9 @@ impl<K> Namespaces<K> {
     /// unit: at least 1, and at least `minimum`.
     ///
     /// A namespace that holds more loses entries of its own until it does not, even if the cache has room. They leave
-    /// in the order of a clock, not of the policy: the oldest one in the partition of the new entry that was not used
-    /// since it was last looked at. If that partition has no other entry of the namespace, it leaves another
-    /// partition. An entry that is heavier than the maximum is evicted as soon as it is stored, and no other with it.
+    /// by second chance (CLOCK), not by the policy: the oldest one in the partition of the new entry that was not used
+    /// since it was last examined. If that partition has no other entry of the namespace, it leaves another partition.
+    /// An entry that is heavier than the maximum is evicted as soon as it is stored, and no other entry is.
     ///
     /// What counts is what maintenance has seen, as with the bound of the cache, and what is valid: entries that were
     /// [invalidated](crate::Cache::invalidate_namespace) take room until they leave, beyond the maximum. A maximum is
@@ -191,14 +191,14 @@ impl<K, V, S> Builder<K, V, S> {
     /// must not add up to more, and the bound cannot be lowered below them.
     ///
     /// # Cost
-    /// Each entry takes 48 bytes more than a plain one, for its namespace takes the place of one of its four
-    /// tags; so it may have three. An insertion takes a lock of its namespace for a moment and writes counts that all
-    /// writers share. A lookup reads a word more. Caches without namespaces pay nothing.
+    /// Each entry takes 48 bytes more than a plain one, because its namespace takes the place of one of its four tags;
+    /// it may have three. An insertion takes a lock of its namespace for a moment and writes counts that all writers
+    /// share. A lookup reads a word more. Caches without namespaces pay nothing.
     ///
-    /// The order of eviction within what is protected is that of a clock, not of the policy: the policy has given
-    /// such entries up, and the oldest that was not used since leaves when its namespace has a newer entry.
-    /// [`Cache::coldest`] and [`Cache::hottest`] leave those entries out, and [`Cache::demote`] refuses them. [Shadow caches](Self::shadow) simulate
-    /// caches without namespaces; [`Cache::shadow_namespace`] runs some for one namespace.
+    /// What is protected is evicted by second chance (CLOCK), not by the policy: the policy has given such entries up,
+    /// and the oldest that was not used since leaves when its namespace has a newer entry. [`Cache::coldest`] and
+    /// [`Cache::hottest`] leave those entries out, and [`Cache::demote`] refuses them. [Shadow caches](Self::shadow)
+    /// simulate caches without namespaces; [`Cache::shadow_namespace`] runs some for one namespace.
     ///
     /// # Examples
     /// [`Namespaces`] has one.

@@ -110,8 +110,8 @@
 //!   eviction in a ghost list of seven bytes for each entry, which remembers twice as many evictions as there are
 //!   entries. So a loop that is larger than the cache keeps what it has instead of replacing it in every round.
 //! - The victim is the unused entry at the tail of probation, or one of the next three if that was counted less
-//!   often. Their counts are those of their last uses, which stand beside their marks: to ask the sketch would take
-//!   a line of memory for each, and brings 0.03 points.
+//!   often. Their counts are those of their last uses, which stand beside their marks: asking the sketch would take a
+//!   cache line for each, and gains 0.03 points.
 //! - A key that comes back in less than half of the time that the next victim has been unused for enters probation
 //!   at once, without a duel, as a key of low inter-reference recency does in LIRS.
 //! - What is best depends on the requests: a window of a hundredth, where popularity lasts, or of everything, where
@@ -124,15 +124,14 @@
 //! - Where entries have weights, the segments divide weight. A new entry that is heavier than the window makes room for
 //!   itself without a duel, and has its own duel once half of a window has come after it (with
 //!   [`Policy::cost_aware`](crate::policy::Policy::cost_aware), after the next insertion). Most such entries leave then.
-//!   What comes into that room afterwards, and would
-//!   have lost a duel, goes to the end of probation at which entries leave. Otherwise heavy entries would replace the
-//!   whole main part with time: a loop of entries that differ in weight had no hits. Of a hit in a miniature, one half
-//!   counts the request, and one half its weight.
-//! - The miniatures see misses as insertions, and of hits only the first mark of a sampled key. The sample has all
-//!   keys of a cache of up to 64 entries, at most one key in eight of one of more than 256, and no more than 256 of
-//!   the cached keys. All miniatures share one table of keys, one sketch, one ghost and one clock, so that an access to
-//!   a key which all of them hold costs one lookup, and one that all of them miss some 2,000 instructions, spread
-//!   over the insertions of eight keys or more.
+//!   Candidates that come into that room, and would lose a duel, go to the end of probation at which entries leave.
+//!   Otherwise heavy entries would replace the whole main part with time: a loop of entries that differ in weight had no
+//!   hits. Of a hit in a miniature, one half counts the request, and one half its weight.
+//! - The miniatures see misses as insertions, and hits only as the first mark of a sampled key. The sample has all keys
+//!   of a cache of up to 64 entries, at most one key in eight of one of more than 256, and no more than 256 of the
+//!   cached keys. All miniatures share one table of keys, one sketch, one ghost and one clock, so that an access to a
+//!   key which all of them hold costs one lookup, and one that all of them miss some 2,000 instructions, spread over
+//!   the insertions of eight keys or more.
 //! - Nothing is moved at once when the variant changes: each insertion moves up to four entries out of the window and
 //!   up to sixteen out of the protected segment, until both are as large as they should be.
 //!
@@ -147,8 +146,9 @@
 //! candidate's lead, the test of LIRS decides, as it does without costs; the two times that it compares are first
 //! divided by what one use of their entry is worth. Costs stand in the byte of an entry's metadata that has the time of
 //! its load. The variant whose window is everything has no duels, and so is never taken. Without this rule, where all
-//! keys are equally popular and all variants hit as often, callers wait up to five times as long, depending on the seed.
-//! It did not help to let costs decide in the miniatures too, nor to choose the victim among four entries or sixteen.
+//! keys are equally popular and all variants hit as often, callers wait up to five times as long, depending on the
+//! seed. It did not help to let costs decide in the miniatures too, nor to choose the victim among four entries or
+//! sixteen.
 //!
 //! **Recording.** Policies of the CLOCK family need a mark or a small counter in the entry. The counter
 //! of a hot entry is soon saturated, and then its hits write nothing. Policies that need the order of
@@ -167,11 +167,11 @@
 //! - A minimum holds for all partitions together, so no namespace loses to the hash. The price is that the bound
 //!   has to be one for all partitions too, and its count one word that all writers change: a partition in which
 //!   all is protected must be able to take room that another one has.
-//! - A partition has a list only for namespaces of which it keeps entries, so thousands of namespaces cost little. Which
-//!   of them have more than their minimums is noted whenever one crosses its own, so the few that can lose an entry are
-//!   found at once where the whole bound is guaranteed.
-//! - A [maximum](crate::Namespaces::guarantee_up_to) is kept by the namespace itself: its excess is taken from a clock of
-//!   its own entries, and never from another namespace. Only namespaces with a maximum have that clock.
+//! - A partition has a list only for namespaces of which it keeps entries, so thousands of namespaces cost little.
+//!   Which of them have more than their minimums is noted whenever one crosses its own, so the few that can lose an
+//!   entry are found at once where the whole bound is guaranteed.
+//! - A [maximum](crate::Namespaces::guarantee_up_to) is kept by the namespace itself: its excess is taken from a clock
+//!   of its own entries, and never from another namespace. Only namespaces with a maximum have that clock.
 //! - A [curve of one namespace](crate::Cache::shadow_namespace) is simulated only if it is asked for. A lookup that
 //!   finds nothing has no namespace, so the insertion that follows stands for it; the namespace's own hits and
 //!   insertions are all counted, and sampled keys only have to say what share of them other sizes would miss.

@@ -31,15 +31,15 @@
 //!   [load timeout](crate::Builder::load_timeout) has passed, other callers load the key, so two loaders of one
 //!   key may run at the same time then, as they may after a change of the key has made the first load stale.
 //! - Two loaders that wait for each other's keys wait until the load timeout.
-//! - A call for a key from within its own loader is found out on the same thread, and in the same task while the
-//!   loader polls it. In another thread or task that the loader waits for, it waits until the load timeout.
+//! - A call for a key from within its own loader is detected on the same thread, and in the same task while the loader
+//!   polls it. In another thread or task that the loader waits for, it waits until the load timeout.
 //! - A deadline of a call does not end a loader that runs in the calling thread.
 //! - A refresh begins with a call. A value that is not asked for expires.
 //! - A key that was loaded by a call from within a listener, or from the `Drop` of a value, may be loaded by
 //!   another call at the same time.
 //! - A call with a type of error, or of answer, that does not suit the flight it has waited for loads for itself.
 //! - That a key has no value is not saved in a snapshot.
-//! - The early refresh knows how long a load took to an eighth, and knows nothing of a value that was inserted.
+//! - The early refresh knows the time of a load to an eighth, and no time for a value that was inserted.
 //!
 //! # Memory
 //! - A thread that is suspended within a call stays pinned. What all caches of the process remove
@@ -47,17 +47,16 @@
 //! - If a process forbids itself the system call `membarrier` (by seccomp, say) after its first use of a
 //!   cache, nothing that is removed is freed any more, on Linux.
 //!   [`Stats::is_reclamation_refused`](crate::Stats::is_reclamation_refused) says so.
-//! - A thread keeps memory for its next entries, 512 at most. An entry's memory that is kept so keeps the
-//!   block of up to 4 MiB that it lies in from going back to the allocator.
-//!   [`Cache::flush`](crate::Cache::flush) gives back what the calling thread keeps, and so does the drop
-//!   of a cache.
+//! - A thread keeps memory for its next entries, 512 at most. That keeps the block of up to 4 MiB in which an entry's
+//!   memory lies from going back to the allocator. [`Cache::flush`](crate::Cache::flush) gives back what the calling
+//!   thread keeps, and so does the drop of a cache.
 //!
 //! # Snapshots
 //! - A snapshot shows each entry as it was when it was written. A later invalidation, removal or
 //!   replacement does not reach the file, so the old entry comes back when the snapshot is loaded.
-//! - A snapshot keeps unevictable entries as ordinary ones, and says how many they are.
-//! - Of records of one shape only the first is read back while it is saved. If the `Deserialize` of a
-//!   type refuses some of what its `Serialize` writes, such values are found only when they are loaded.
+//! - A snapshot keeps unevictable entries as ordinary ones, and reports their number.
+//! - While saving, only the first record of each shape is read back. If the `Deserialize` of a type refuses some of
+//!   what its `Serialize` writes, such values are found only when they are loaded.
 //!
 //! # Namespaces
 //! - [Namespaces](crate::Builder::namespaces), their minimums and their maximums are fixed when the cache is built.

@@ -9,15 +9,13 @@ use crate::base::mode::Maintenance;
 use crate::base::sync::{self, Ordering};
 use crate::entry::{Deadline, EntryPtr};
 use crate::expiry::{EntryTtl, Moved};
+use crate::maintainer::STRANGE_CLOCK_PAUSE;
 use crate::reclaim;
 
 /// Buckets that a visit opens after the table has grown.
 const BUCKETS_OPENED_A_VISIT: usize = 16 * 1024;
 /// Runs of one partition in a visit while its timers are due.
 const RUNS_A_VISIT: usize = 64;
-/// The longest sleep of the maintenance thread while timers are set and the cache's clock need not run as
-/// fast as the system's.
-pub(super) const STRANGE_CLOCK_PAUSE: Duration = Duration::from_millis(50);
 
 impl<K, V> Engine<K, V> {
     /// A visit of the maintenance thread. True if there may be more to do soon.

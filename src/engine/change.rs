@@ -43,8 +43,8 @@ pub(crate) struct Change<'e, K, V> {
 pub(crate) enum Attempt<R> {
     /// The change was made, or must not be made. The call returns this.
     Done(R),
-    /// Nothing was changed. The next attempt follows, once there is room for the report or the listener was
-    /// notified if this one lacked that.
+    /// Nothing was changed. The next attempt follows, after what this one lacked: room for the report, or a
+    /// notification of the listener.
     Retry,
 }
 
@@ -237,8 +237,8 @@ impl<K, V> Engine<K, V> {
         self.change(hash, None)
     }
 
-    /// Takes an entry out of the table that maintenance has unlinked from its policy within the gate; before
-    /// that, notifies the atomic listener. No lock may be held, and the thread must not be pinned.
+    /// Notifies the atomic listener of an entry that maintenance has unlinked from its policy within the gate, and then
+    /// takes the entry out of the table. No lock may be held, and the thread must not be pinned.
     #[cold]
     pub(super) fn evict_notifying(&self, partition: &Partition<K, V>, leaving: PendingRemoval<'_>) {
         let Some(atomic) = &self.atomic else { return };
@@ -254,7 +254,7 @@ impl<K, V> Engine<K, V> {
             }
             let is_out = self.table.remove_entry(entry, guard);
             if is_out {
-                change.commit_removal(entry, cause);
+                change.commit(Event::Removed(entry), cause);
                 partition.count_notified(cause, entry, self);
                 self.count_loss(cause, entry);
             }
@@ -424,12 +424,6 @@ impl<'e, K, V> Change<'e, K, V> {
         }
     }
 
-    /// Notes that an entry was removed.
-    #[inline]
-    pub(crate) fn commit_removal(&mut self, old: EntryPtr, cause: RemovalCause) {
-        self.commit(Event::Removed(old), cause);
-    }
-
     /// Whether the attempt changed nothing because something has to be prepared first.
     pub(crate) fn is_unprepared(&self) -> bool {
         matches!(self.state, ChangeState::NoRoom | ChangeState::NotifyFirst)
@@ -489,7 +483,7 @@ impl<K, V> Drop for Change<'_, K, V> {
                 }
             }
         }
-        // Again after the step of the table.
+        // Again, now that the table was changed.
         self.engine.forget_known(self.hash);
     }
 }

@@ -192,7 +192,7 @@ impl Evictor {
         !self.owns_scratch
     }
 
-    /// Where the policy looks up keys that come.
+    /// Where the policy looks up incoming keys.
     #[inline]
     pub(crate) fn key_arrays(&self) -> KeyArrays {
         self.policy.key_arrays()

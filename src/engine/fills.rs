@@ -75,7 +75,7 @@ struct FillState<F> {
     is_stale: bool,
     /// Another fill of the hash has completed since.
     is_overtaken: bool,
-    /// The thread that runs the code of the user's which computes the value, while it does.
+    /// The thread that runs the user code that computes the value, while it does.
     runs_on: Option<ThreadToken>,
     /// That code has itself changed the key.
     has_own_change: bool,
@@ -310,8 +310,8 @@ impl<F> OpenFill<F> {
         Some(has_stored)
     }
 
-    /// Takes the fill out of its shard, unless it was when its value was stored: no caller joins its flight
-    /// any more.
+    /// Takes the fill out of its shard, unless that was done when its value was stored: no caller joins its flight any
+    /// more.
     pub(super) fn close(&self) {
         // Relaxed: as in `confirm`.
         if self.is_closed.swap(true, Ordering::Relaxed) {
@@ -331,7 +331,7 @@ impl<F> OpenFill<F> {
     }
 
     /// For an exclusive fill: takes the lock that keeps it from becoming stale, if it is not stale and no
-    /// other fill of its hash has completed. No code of the user's may run before the result is dropped.
+    /// other fill of its hash has completed. No user code may run before the result is dropped.
     pub(crate) fn lock_fresh(&self) -> Option<FreshFill<'_, F>> {
         let open = sync::lock(self.fills.shard(self.hash));
         let is_fresh = open
@@ -340,8 +340,8 @@ impl<F> OpenFill<F> {
         is_fresh.then_some(FreshFill { open, fill: self })
     }
 
-    /// Calls `run`, code of the user's that computes the value, and notes changes of the key that it makes on
-    /// this thread.
+    /// Calls `run`, user code that computes the value, and notes changes of the key that it makes on this
+    /// thread.
     pub(crate) fn run<R>(&self, run: impl FnOnce() -> R) -> R {
         let own_state = |change: &mut dyn FnMut(&mut FillState<F>)| {
             let mut open = sync::lock(self.fills.shard(self.hash));

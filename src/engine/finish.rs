@@ -11,8 +11,8 @@ use crate::buffer::write_buffer::Event;
 use crate::entry::Entry;
 use crate::reclaim::{self, Freeable, KeepAlive};
 
-/// Writers give way once the garbage of a partition is so many times the backlog: where there are more threads
-/// than processors, some pinned thread is always off its processor, for some milliseconds.
+/// Writers give way once the garbage of a partition is this many times the backlog: where there are more threads than
+/// processors, some pinned thread is always off its processor, for some milliseconds.
 const PATIENCE: u64 = 4;
 
 /// A closure that is called with each evicted entry before the entry is freed. It may run user code: no
@@ -32,7 +32,7 @@ impl<K, V> Engine<K, V> {
     }
 
     /// Waits for the lock of a partition and runs its maintenance.
-    // Or inline maintenance would pay for a call with each write.
+    // Inline, or each write with inline maintenance would pay for a call.
     #[inline(always)]
     pub(super) fn run_locked<'e>(
         &'e self,
@@ -57,10 +57,9 @@ impl<K, V> Engine<K, V> {
         self.share_excess();
     }
 
-    /// As [`finish`](Self::finish), but leaves loans that have to be given back to the caller, and returns
-    /// whether there are some. In a cache with an atomic listener a run takes out one entry at most, so
-    /// more runs may have to follow. Calls `show` with evicted entries before the listener is notified of
-    /// them.
+    /// As [`finish`](Self::finish), but leaves it to the caller to give loans back, and returns whether there are some.
+    /// In a cache with an atomic listener a run takes out one entry at most, so more runs may have to follow. Calls
+    /// `show` with evicted entries before the listener is notified of them.
     #[cold]
     pub(super) fn finish_runs(
         &self,
@@ -100,6 +99,7 @@ impl<K, V> Engine<K, V> {
         Some(partition.run(&mut core, self, None, Freeing::AsRetired, due_ns))
     }
 
+    /// Does what one run has left, and returns whether a loan has to be given back.
     pub(super) fn finish_run(
         &self,
         partition: &Partition<K, V>,
@@ -242,8 +242,8 @@ impl<K, V> Engine<K, V> {
     }
 }
 
-/// Advances the epoch, unless another partition or cache has done so since this one last came here. So that
-/// happens once for what all partitions retire.
+/// Advances the epoch, unless another partition or cache has done so since this one last came here. So one advance
+/// serves what all partitions retire.
 fn advance_unless_others_do<K, V>(partition: &Partition<K, V>) {
     let seen = &partition.unpaced.advances;
     if reclaim::advances() == seen.load(Ordering::Relaxed) {

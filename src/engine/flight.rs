@@ -72,7 +72,7 @@ struct FlightState<V> {
     last_waiter: usize,
 }
 
-/// What a loader's error is shared as.
+/// A loader's error, as the callers share it.
 pub(crate) type SharedError = Arc<dyn Any + Send + Sync>;
 
 /// How a flight has ended.
@@ -99,8 +99,8 @@ pub(crate) struct Leader<K, V> {
     kept: KeptTraits,
 }
 
-/// What the old entry of a key was stored with, besides its lifetime: for the case that its value is still
-/// right, and has to be stored anew.
+/// What the old entry of a key was stored with, besides its lifetime, in case its value is still right and has to be
+/// stored anew.
 #[derive(Clone, Default)]
 pub(crate) struct KeptTraits {
     pub(crate) tags: Option<TagSet>,

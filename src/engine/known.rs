@@ -35,13 +35,13 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Forgets what is known of the keys of that hash, since one of them has changed: also what a load has
-    /// found out that began after the change had marked the fills, and ended before it took effect.
+    /// Forgets what is known of the keys of that hash, since one of them has changed, including what a load has found
+    /// that began after the change had marked the fills and ended before it took effect.
     #[inline]
     pub(crate) fn forget_known(&self, hash: KeyHash) {
         if let Some(known) = &self.known {
-            // SeqCst: between the step of the table and the look at the memory; pairs with the fence where a
-            // load that has found no value looks at the table (`cache::load::complete`).
+            // SeqCst: between the change of the table and the access to the memory; pairs with the fence where a load
+            // that has found no value searches the table (`cache::load::complete`).
             sync::fence(Ordering::SeqCst);
             known.forget(hash);
         }

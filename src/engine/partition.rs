@@ -59,7 +59,7 @@ pub(super) struct Partition<K, V> {
     pub(super) writes: WriteBuffer,
     /// Only for policies that want accesses reported.
     pub(super) reads: Option<ReadBuffer>,
-    /// Where the policy looks up keys that come.
+    /// Where the policy looks up incoming keys.
     key_arrays: SharedKeyArrays,
     /// What `Evictor::sample` returned last.
     sample: AtomicU32,

@@ -86,7 +86,7 @@ impl<K, V> Engine<K, V> {
         all
     }
 
-    fn with_evictor<R>(
+    pub(super) fn with_evictor<R>(
         &self,
         partition: &Partition<K, V>,
         ask: impl FnOnce(&mut Evictor) -> R,

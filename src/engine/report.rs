@@ -74,7 +74,7 @@ impl<K, V> Engine<K, V> {
     /// Applies an event of a plain cache by a direct run, if the thread gets the lock at once.
     #[inline]
     fn submit_plain(&self, partition: &Partition<K, V>, event: &Event, guard: Guard) {
-        // Entries that are due leave first, for which it takes a whole run.
+        // Entries that are due leave first, which takes a whole run.
         let is_due = self.due_about_now(partition).is_some();
         let core = if is_due { None } else { partition.core.try_lock() };
         let Some(mut core) = core.filter(|core| partition.takes_direct_runs(core)) else {
@@ -238,8 +238,8 @@ impl<K, V> Engine<K, V> {
         self.await_room(partition);
     }
 
-    /// Applies the events before the position `end` by a direct run, if the thread gets the lock at once. Whether
-    /// nothing is left to do. In background mode, some of the events may be left to the maintenance thread.
+    /// Applies the events before the position `end` by a direct run, if the thread gets the lock at once. Returns
+    /// whether nothing is left to do. In background mode, some of the events may be left to the maintenance thread.
     fn follow_directly(&self, partition: &Partition<K, V>, end: u32) -> bool {
         let due_ns = match self.mode {
             Maintenance::Background => self.due_about_now(partition),

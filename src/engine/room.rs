@@ -50,8 +50,8 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Lets the partitions evict in turn, only from one namespace if it has an excess, as long as there `is_excess`
-    /// and one of them can.
+    /// Lets the partitions evict in turn, `from` one namespace only if that is given, while `is_excess` holds and one
+    /// of them can evict.
     #[cold]
     fn evict_anywhere(&self, quotas: &Quotas, from: Option<Excess>, is_excess: impl Fn() -> bool) {
         let count = self.partitions.len();

@@ -17,6 +17,7 @@ use crate::table::Table;
 /// The most timers that a step fires or moves down the wheel, so that a writer's run does not take longer
 /// if a million timers are due. A run has one step, and more before it evicts a valid entry.
 const TIMERS_A_STEP: u32 = 16;
+/// The most steps of expiry that a run tries before it evicts a valid entry.
 const TRIES_TO_EXPIRE: usize = 4;
 
 /// The most entries that a run evicts to approach lowered limits.

@@ -71,8 +71,8 @@ impl<K, V> Engine<K, V> {
     /// Marks the entries of a namespace that is followed from now on, so that hits on them are reported, and
     /// shows them to its shadows.
     ///
-    /// Hits on an entry that another thread has made before the namespace was followed, and stores after this
-    /// walk has passed its place, are not reported until it is replaced.
+    /// Another thread may have made an entry before the namespace was followed, and store it after this walk has passed
+    /// its place: hits on it are not reported until it is replaced.
     pub(crate) fn sample_namespace(&self, shadows: &NamespaceShadows, number: u32) {
         let (mut cursor, mut held) = (Cursor::Start, Vec::new());
         while cursor != Cursor::End {
@@ -87,7 +87,7 @@ impl<K, V> Engine<K, V> {
                     }
                 }
             });
-            // Outside the pin, for the policy of a shadow may be the user's.
+            // Outside the pin, because the policy of a shadow may be the user's.
             if held.len() >= FILLED_AT_ONCE || cursor == Cursor::End {
                 shadows.fill(number, &held);
                 held.clear();

@@ -2,9 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::Engine;
-use super::partition::Partition;
 use crate::base::prefetch::prefetch_for_read;
-use crate::engine::evict::Standing;
+use crate::engine::evict::{Evictor, Standing};
 use crate::entry::EntryPtr;
 
 /// The standing of every node at a moment in the past.
@@ -35,11 +34,9 @@ impl Standings {
 impl<K, V> Engine<K, V> {
     /// The standings of all nodes. Each partition is locked while its policy names its nodes.
     pub(crate) fn standings(&self) -> Standings {
-        let standings = |partition: &Partition<K, V>| {
-            let mut core = partition.core.lock();
-            (core.evictor.standings(), core.evictor.take_payloads())
-        };
-        let of_partitions = self.partitions.iter().map(|partition| standings(partition).0);
+        let of_partitions = self.partitions.iter();
+        let of_partitions =
+            of_partitions.map(|partition| self.with_evictor(partition, Evictor::standings));
         Standings { of_partitions: of_partitions.collect(), partition_bits: self.partition_bits }
     }
 }

@@ -66,7 +66,7 @@ impl Clock for MonotonicClock {
 /// The system's monotonic clock in the resolution of the kernel's timer interrupt, 1 to 10
 /// milliseconds, on Linux; on other systems the same as [`MonotonicClock`].
 ///
-/// On Linux every reading takes a few nanoseconds, also for deadlines less than a second away.
+/// On Linux every reading takes a few nanoseconds, even for deadlines less than a second away.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct CoarseClock;

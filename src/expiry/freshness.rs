@@ -137,7 +137,7 @@ fn unit(random: u64) -> f64 {
     }
 }
 
-/// So many nanoseconds, times a factor that is not negative.
+/// `ns` times a factor that is not negative.
 fn scaled(ns: u64, factor: f64) -> u64 {
     #[expect(
         clippy::cast_precision_loss,

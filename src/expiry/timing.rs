@@ -50,16 +50,16 @@ pub trait Expiry<K, V>: Send + Sync {
     /// How long a new entry may live.
     fn after_create(&self, key: &K, value: &V) -> Option<Duration>;
 
-    /// How long an entry may live that replaces another one; `remaining` is the time that the old entry had
+    /// How long an entry that replaces another one may live; `remaining` is the time that the old entry had
     /// left, `None` if it had no deadline. Default: the answer of `after_create`.
     fn after_update(&self, key: &K, value: &V, remaining: Option<Duration>) -> Option<Duration> {
         let _ = remaining;
         self.after_create(key, value)
     }
 
-    /// How long an entry may live that a lookup has just found; `remaining` is the time that it had left
-    /// before this use, by the earliest of its deadlines. An answer that equals `remaining` does not change
-    /// the deadline that was computed last. Default: `remaining`.
+    /// How long an entry that a lookup has just found may live; `remaining` is the time that it had left before
+    /// this use, by the earliest of its deadlines. An answer that equals `remaining` does not change the
+    /// deadline that was computed last. Default: `remaining`.
     fn after_read(&self, key: &K, value: &V, remaining: Option<Duration>) -> Option<Duration> {
         let _ = (key, value);
         remaining
@@ -366,7 +366,7 @@ impl Timing {
         }
     }
 
-    /// How long ago an entry expired whose grace is not over; `None` if the entry is valid, has expired
+    /// How long ago an entry whose grace is not over expired; `None` if the entry is valid, has expired
     /// for ever, or there is no grace.
     pub(crate) fn overdue_ns(&self, extension: &Extension) -> Option<u64> {
         if !self.grace.is_some() || self.is_valid(extension) {

@@ -58,8 +58,8 @@ impl<K, V> AtomicListening<K, V> {
         }
     }
 
-    /// Whether this thread must not change the cache: it is inside the listener, or within a gate, in a
-    /// closure of the user's that a change calls.
+    /// Whether this thread must not change the cache: it is inside the listener, or within a gate, in a user's closure
+    /// that a change calls.
     #[inline(never)]
     pub(crate) fn refuses_changes(&self) -> bool {
         reentrancy::is_inside(Scope::AtomicListener, self) || self.gates.is_within_any()

@@ -22,8 +22,8 @@ pub struct Removal<'r, K, V> {
     pub new_value: Option<&'r V>,
     /// The weight of the entry.
     pub weight: u32,
-    /// How old the entry was when the cache recorded its removal. Zero for an entry of unknown age; there are
-    /// such only if the listener works [without ages](Listener::without_ages).
+    /// How old the entry was when the cache recorded its removal. Zero for an entry of unknown age, which exists only
+    /// if the listener works [without ages](Listener::without_ages).
     pub age: Duration,
     /// Why it was removed.
     pub cause: RemovalCause,
@@ -62,11 +62,10 @@ type Executor = dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync;
 /// [`Builder::listener`](crate::Builder::listener).
 ///
 /// # Notifications
-/// There is one for every removal: a [`Removal`] with its [`RemovalCause`]. A full queue may lose
-/// notifications, as [`Overflow`] says. Those of one key
-/// are delivered one after another, in the order of the removals. Those of different keys may be
-/// delivered at the same time, on different threads. There is none for the entries that are in the cache
-/// when its last handle is dropped; those for earlier removals are delivered before that drop returns.
+/// There is one for every removal: a [`Removal`] with its [`RemovalCause`]. A full queue may lose notifications, as
+/// [`Overflow`] says. Those of one key are delivered one after another, in the order of the removals. Those of
+/// different keys may be delivered at the same time, on different threads. There is none for the entries that are in
+/// the cache when its last handle is dropped; those for earlier removals are delivered before that drop returns.
 ///
 /// # The calling thread
 /// Without an [executor](Self::executor), the thread that runs maintenance calls the closure. With

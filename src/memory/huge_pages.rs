@@ -17,8 +17,8 @@ pub(crate) fn advise(start: *mut u8, bytes: usize) {
     }
 }
 
-/// Asks for pages of the usual size, for memory of which perhaps little is ever used. `start` must
-/// be the address of a page. It is a hint.
+/// Asks for pages of the usual size, for memory of which little may ever be used. `start` must be the address
+/// of a page. It is a hint.
 #[cfg(all(target_os = "linux", not(any(larder_loom, miri))))]
 #[allow(dead_code, reason = "only where memory can be mapped")]
 pub(crate) fn refuse(start: *mut u8, bytes: usize) {

@@ -21,7 +21,7 @@ const MAX_ENTRIES: usize = 512;
 /// cost a cache miss.
 const REFILL: usize = 16;
 const GIVEN: usize = 32;
-/// Those are chosen among so many that were freed last, so that the call which does it does not take long.
+/// The entries that go back are chosen among this many that were freed last, which bounds the time of the call.
 const CONSIDERED: usize = 4 * GIVEN;
 /// The number of layouts, besides [`PAIRED`], for which a thread keeps magazines.
 const MAX_LAYOUTS: usize = 8;
@@ -68,7 +68,7 @@ impl Magazine {
         }
         let memory = self.free.pop();
         if let Some(next) = self.free.last() {
-            // This is for the entry after this one.
+            // For the next call.
             prefetch_for_write(next.as_ptr());
             if self.is_paired {
                 prefetch_for_write(beside(next.as_ptr()));
@@ -141,9 +141,8 @@ impl Magazines {
     }
 }
 
-/// Gives back the memory that the calling thread keeps at hand. It is for the time when a cache has
-/// ended or shrunk, and for a thread that will be idle: a slot that is not given back keeps its
-/// slab.
+/// Gives back the memory that the calling thread keeps at hand. For when a cache has ended or shrunk, and before a
+/// thread idles: a slot that is not given back keeps its slab.
 pub(crate) fn trim() {
     with_local(|magazines| {
         let Magazines { paired, others } = magazines;

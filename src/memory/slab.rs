@@ -28,8 +28,8 @@ const MIN_SLAB_BYTES: usize = 32 * 1024;
 const MAX_SLAB_BYTES: usize = 4 * 1024 * 1024;
 /// A new slab takes 1/`GROWTH_PART` of the bytes of all slabs of its pool, so little is wasted.
 const GROWTH_PART: usize = 32;
-/// A new slab fills at least a huge page once the pool has so many bytes: the waste is a small part
-/// of them then, and random lookups in smaller slabs would miss the TLB.
+/// A new slab fills at least a huge page once the pool has this many bytes: the waste is then a small part of them, and
+/// random lookups in smaller slabs would miss the TLB.
 const HUGE_FROM_BYTES: usize = 4 * HUGE_PAGE;
 
 // Slabs are aligned at least to pages and slots lie side by side from their start. So each slot has

@@ -142,7 +142,7 @@ mod system {
     pub(super) unsafe fn unmap(_start: NonNull<u8>, _bytes: usize) {}
 }
 
-/// Atomic words, all 0 at first. Only the pages of those that were written take memory.
+/// Atomic words, all 0 at first. Only pages with written words take memory.
 #[cfg(not(larder_loom))]
 pub(crate) struct ZeroedWords {
     start: NonNull<crate::base::sync::AtomicU64>,
@@ -164,7 +164,7 @@ unsafe impl Sync for ZeroedWords {}
 
 #[cfg(not(larder_loom))]
 impl ZeroedWords {
-    /// An array of so many words; `None` if there is not enough memory.
+    /// An array of `len` words; `None` if there is not enough memory.
     pub(crate) fn try_new(len: usize) -> Option<Self> {
         if len == 0 {
             return Some(Self { start: NonNull::dangling(), len });

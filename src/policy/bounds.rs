@@ -1,4 +1,4 @@
-//! How much a cache may hold, and each of its partitions.
+//! How much a cache and each of its partitions may hold.
 #![forbid(unsafe_code)]
 
 use super::PolicyConfig;

@@ -13,8 +13,8 @@ pub(super) struct Budget {
 enum Unit {
     Entries,
     Weight,
-    /// Both are bounded: a node costs what it takes of the bound of which it takes the larger part.
-    /// `entry` and `weight` are the costs of an entry and of a unit of weight.
+    /// Both are bounded: a node costs its share of the bound of which it takes the larger share. `entry` and
+    /// `weight` are the costs of an entry and of a unit of weight.
     Scarcer {
         entry: u64,
         weight: f64,

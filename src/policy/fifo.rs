@@ -37,12 +37,6 @@ impl EvictionPolicy for Fifo {
     }
 
     #[inline]
-    fn on_access(&mut self, _id: NodeId, _nodes: &dyn Nodes) {}
-
-    #[inline]
-    fn on_update(&mut self, _id: NodeId, _old_weight: u32, _nodes: &dyn Nodes) {}
-
-    #[inline]
     fn on_remove(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.links.remove(&mut self.queue, id);
     }

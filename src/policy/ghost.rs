@@ -26,8 +26,8 @@ const OLDEST: u32 = u64::BITS - WAYS as u32 * STAMP_BITS;
 const NEWEST: u32 = u64::BITS - STAMP_BITS;
 /// The lowest bit of each slot.
 const LOWEST: u64 = 0x0010_0100_1001_0010;
-/// The most slots that a ghost has beyond its capacity, and at most half of that. Among few keys, it is more
-/// often chance which set gets the younger ones.
+/// The most slots that a ghost has beyond its capacity, and at most half of that. Few keys spread less evenly over the
+/// sets.
 const MAX_SURPLUS: u64 = 1 << 13;
 /// The most sets.
 const MAX_SETS: u64 = 1 << 26;

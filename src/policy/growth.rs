@@ -1,9 +1,8 @@
-//! How the arrays grow in which the bits of a hash choose an element: by doubling, and in the end to hardly
-//! more than is needed.
+//! How arrays that are indexed by bits of a hash grow: by doubling, in the end to hardly more than is needed.
 //!
 //! The index of a hash in an array of twice the length is one of two neighbours (`KeyBits::index`), so each
-//! element has two copies in the array that replaces it, and every hash finds what it has left. An array
-//! begins with at most `MAX_FIRST` elements, of a number that doublings lead to the final one.
+//! element has two copies in the array that replaces it, and every hash finds what it stored. An array begins
+//! with at most `MAX_FIRST` elements, a number from which doublings lead to the final one.
 #![forbid(unsafe_code)]
 
 /// The most elements at the beginning.

@@ -24,8 +24,6 @@ use super::{NodeId, Nodes, Segment};
 /// impl EvictionPolicy for Lifo {
 ///     fn accesses(&self) -> Accesses { Accesses::None }
 ///     fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) { self.0.push(id) }
-///     fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
-///     fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
 ///     fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) { self.0.retain(|other| *other != id) }
 ///     fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> { self.0.pop() }
 ///     fn hints(&self) -> &dyn Hints { self }

@@ -1,4 +1,4 @@
-//! Where a policy looks up keys, for callers that prefetch that before they have the lock.
+//! The arrays in which a policy looks up keys, for callers that prefetch before they have the lock.
 #![forbid(unsafe_code)]
 
 use std::ptr;
@@ -44,7 +44,7 @@ impl Default for SharedKeyArrays {
 
 impl SharedKeyArrays {
     /// Publishes where the arrays are now.
-    // Or removals pay for a call.
+    // Otherwise removals pay for a call.
     #[inline(always)]
     pub(crate) fn publish(&self, arrays: &KeyArrays) {
         for ((start, bytes), array) in self.0.iter().zip(arrays.0) {

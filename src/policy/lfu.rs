@@ -108,11 +108,15 @@ impl Lfu {
         self.drop_if_empty(at);
     }
 
+    /// The buckets in rising order of count.
+    fn by_count(&self) -> impl Iterator<Item = &Bucket> {
+        let at = |at: u32| self.buckets.get(at as usize);
+        std::iter::successors(at(self.lowest), move |bucket| at(bucket.higher))
+    }
+
     /// All nodes, the next to leave first.
     fn coldest_first(&self) -> impl Iterator<Item = NodeId> {
-        let next = |at: u32| self.buckets.get(at as usize);
-        let buckets = std::iter::successors(next(self.lowest), move |bucket| next(bucket.higher));
-        buckets.flat_map(|bucket| self.links.oldest_first(&bucket.nodes))
+        self.by_count().flat_map(|bucket| self.links.oldest_first(&bucket.nodes))
     }
 
     fn forget(&mut self, id: NodeId) {
@@ -165,12 +169,9 @@ impl EvictionPolicy for Lfu {
     }
 
     fn to_restore(&self, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
-        let mut at = self.lowest;
-        while at != NONE {
-            let Bucket { count, nodes, higher, .. } = &self.buckets[at as usize];
+        for Bucket { count, nodes, .. } in self.by_count() {
             let count = u32::try_from(*count).unwrap_or(u32::MAX);
             self.links.name_from(nodes.back(), usize::MAX, &mut |id| name(id, count));
-            at = *higher;
         }
     }
 

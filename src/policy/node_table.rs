@@ -11,11 +11,9 @@ use crate::base::load_time::LoadTime;
 const NONE: u32 = u32::MAX;
 
 /// A hash table with chains of nodes, at most one node for each hash.
-///
-/// If `IS_CHECKED`, a policy that asks about a node which was taken out panics. Mirrors, which only run
-/// the default policy, save that check.
+/// A policy that asks about a node which was taken out panics.
 #[derive(Debug, Default)]
-pub(super) struct NodeTable<const IS_CHECKED: bool> {
+pub(super) struct NodeTable {
     /// By id.
     nodes: Vec<TableNode>,
     free: Vec<NodeId>,
@@ -41,7 +39,7 @@ pub(super) fn node(index: usize) -> NodeId {
     NodeId::from_raw(u32::try_from(index).expect("memory ends before 2^32 nodes"))
 }
 
-impl<const IS_CHECKED: bool> NodeTable<IS_CHECKED> {
+impl NodeTable {
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.nodes.len() - self.free.len()
@@ -159,9 +157,7 @@ impl<const IS_CHECKED: bool> NodeTable<IS_CHECKED> {
     #[inline]
     fn expect(&self, id: NodeId) -> &TableNode {
         let node = &self.nodes[id.index()];
-        if IS_CHECKED {
-            assert!(node.is_held, "the policy asks about a node that it does not hold");
-        }
+        assert!(node.is_held, "the policy asks about a node that it does not hold");
         node
     }
 
@@ -189,7 +185,7 @@ impl<const IS_CHECKED: bool> NodeTable<IS_CHECKED> {
     }
 }
 
-impl<const IS_CHECKED: bool> Nodes for NodeTable<IS_CHECKED> {
+impl Nodes for NodeTable {
     #[inline]
     fn hash(&self, id: NodeId) -> u64 {
         self.expect(id).hash
@@ -234,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_table_holds_what_a_map_holds() {
-        let (mut table, mut map) = (NodeTable::<true>::default(), HashMap::new());
+        let (mut table, mut map) = (NodeTable::default(), HashMap::new());
         let mut state = 7;
         for step in 0..20_000_u64 {
             state = spread(state + step);
@@ -257,7 +253,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "does not hold")]
     fn a_policy_that_asks_about_a_node_that_has_left_is_noticed() {
-        let mut table = NodeTable::<true>::default();
+        let mut table = NodeTable::default();
         let id = table.add(1, 1, LoadTime::default());
         table.take(id);
         let _ = table.hash(id);

@@ -52,14 +52,14 @@ pub(crate) trait DirectPolicy: EvictionPolicy {
     }
 
     /// Names nodes that the next evictions may examine, but will hardly choose: up to `count` of each of its
-    /// queues. Says of each whether that may be in the next eviction.
+    /// queues. Passes with each whether the next eviction may examine it already.
     #[inline(always)]
     fn name_also_examined(&self, _count: usize, _name: &mut impl FnMut(NodeId, bool)) {}
 
     #[inline(always)]
     fn announce_key(&self, _hash: u64) {}
 
-    /// Where it looks up keys that come.
+    /// The arrays in which it looks up new keys.
     #[inline(always)]
     fn key_arrays(&self) -> KeyArrays {
         KeyArrays::default()
@@ -149,7 +149,7 @@ impl PolicyImpl {
         with_policy!(self, policy => policy.name_also_examined(count, name));
     }
 
-    /// Where the policy looks up keys that come.
+    /// The arrays in which the policy looks up new keys.
     #[inline]
     pub(crate) fn key_arrays(&self) -> KeyArrays {
         with_policy!(self, policy => policy.key_arrays())

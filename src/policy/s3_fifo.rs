@@ -152,8 +152,6 @@ impl EvictionPolicy for S3Fifo {
         }
     }
 
-    fn on_access(&mut self, _id: NodeId, _nodes: &dyn Nodes) {}
-
     fn on_update(&mut self, id: NodeId, old_weight: u32, nodes: &dyn Nodes) {
         if !self.in_main[id.index()] {
             self.small_cost += self.budget.cost(nodes.weight(id));

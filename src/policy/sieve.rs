@@ -40,6 +40,7 @@ impl Sieve {
             self.hand = self.links.newer(id);
         }
         self.links.remove(&mut self.queue, id);
+        self.len -= 1;
     }
 
     #[inline]
@@ -67,7 +68,6 @@ impl Sieve {
             let is_unused = nodes.frequency(id) == 0 || visits > self.len;
             if is_unused && (Some(id) != spared || self.len == 1) {
                 self.remove(id);
-                self.len -= 1;
                 return Some(id);
             }
             visits += 1;
@@ -88,14 +88,9 @@ impl EvictionPolicy for Sieve {
         self.len += 1;
     }
 
-    fn on_access(&mut self, _id: NodeId, _nodes: &dyn Nodes) {}
-
-    fn on_update(&mut self, _id: NodeId, _old_weight: u32, _nodes: &dyn Nodes) {}
-
     #[inline]
     fn on_remove(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.remove(id);
-        self.len -= 1;
     }
 
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {

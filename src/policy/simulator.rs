@@ -40,7 +40,7 @@ pub struct Simulator {
     policy: Box<dyn EvictionPolicy>,
     accesses: Accesses,
     room: Room,
-    nodes: NodeTable<true>,
+    nodes: NodeTable,
     max_entries: usize,
     max_weight: u64,
     evictions: u64,

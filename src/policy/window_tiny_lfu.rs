@@ -20,7 +20,7 @@
 //!   (Corbató 1968), which S3-FIFO (SOSP 2023) and SIEVE (NSDI 2024) have revived.
 //! - In the duel, the distance between two uses of one key compared with the time since the last use of
 //!   the other: LIRS. Jiang, Zhang, SIGMETRICS 2002; with clocks: CLOCK-Pro, Jiang, Chen, Zhang, ATC 2005.
-//! - A key that comes back soon passes the window and the duel by: also LIRS.
+//! - A key that comes back soon skips the window and the duel: also LIRS.
 //! - The variant in force, chosen by miniatures of the policy itself: see `mirrors`.
 //!
 //! Believed new: a policy that mirrors only itself and gets insertions and first marks alone, and
@@ -67,7 +67,7 @@ impl WindowTinyLfu {
     /// Plays an access in the mirrors if the key is in their sample.
     #[inline]
     fn mirror<N: Nodes + ?Sized>(&mut self, id: NodeId, hash: u64, nodes: &N) {
-        if !self.mirrors.lack(hash) {
+        if !self.mirrors.excludes(hash) {
             self.mirror_sampled(id, hash, nodes);
         }
     }
@@ -76,7 +76,7 @@ impl WindowTinyLfu {
     fn mirror_sampled<N: Nodes + ?Sized>(&mut self, id: NodeId, hash: u64, nodes: &N) {
         let current = self.segments.variant();
         if let Some(better) = self.mirrors.access(hash, nodes.weight(id), current) {
-            // Without a main part there are no duels, in which alone costs count.
+            // Costs count only in duels, and without a main part there are none.
             if !(self.segments.weighs_costs() && variants::has_no_main(better)) {
                 self.segments.set_variant(better);
             }
@@ -95,7 +95,7 @@ impl WindowTinyLfu {
     #[inline]
     pub(super) fn remove<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         let hash = nodes.hash(id);
-        if !self.mirrors.lack(hash) {
+        if !self.mirrors.excludes(hash) {
             self.mirrors.remove(hash);
         }
         self.segments.remove(id, nodes);

@@ -9,7 +9,7 @@ use crate::base::error::ResizeError;
 
 /// Why a [`MemoryFollower`](super::MemoryFollower) was not started, or could not adjust the bound.
 ///
-/// The message does not include why memory could not be read, or the bound not be set: the
+/// The message does not say why memory could not be read, or the bound could not be set: the
 /// [`source`](std::error::Error::source) does.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -71,9 +71,8 @@ pub struct ProcessMemory;
 /// A follower's own target bounds the use of this process's group; an ancestor that has less memory left
 /// counts too, with nine tenths of its limit as its target.
 ///
-/// Works with cgroups of version 2 and version 1, in containers and services. On Linux only, as
-/// [`ProcessMemory`]; without a memory controller, reading is an error of the kind
-/// [`NotFound`](io::ErrorKind::NotFound).
+/// Works with cgroups of version 2 and version 1, in containers and services. On Linux only, like [`ProcessMemory`];
+/// without a memory controller, reading is an error of the kind [`NotFound`](io::ErrorKind::NotFound).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CgroupMemory;
 
@@ -254,8 +253,8 @@ mod linux {
             Ok(least.map_or(own, |(_, usage)| usage))
         }
 
-        /// The same if this group's own use should stay below `target`: the use with the fewest bytes left
-        /// below its target, and that target.
+        /// As `tightest`, with `target` for this group: the use with the fewest bytes left below its target, and that
+        /// target.
         pub(super) fn tightest_with_target(&self, target: u64) -> io::Result<(Usage, u64)> {
             let above = self.above()?.into_iter();
             let above = above.map(|(limit, usage)| (usage, target_below(limit)));

@@ -272,7 +272,7 @@ thread_local! {
 /// all would mostly wait for each other.
 pub(crate) fn give_way() -> bool {
     let completed = completed() + 1;
-    // A thread that is ending gives way always.
+    // A thread that is ending always gives way.
     let is_first = GAVE_WAY.try_with(|last| last.replace(completed) != completed).unwrap_or(true);
     if is_first {
         sync::thread::yield_now();

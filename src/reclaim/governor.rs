@@ -12,7 +12,7 @@ use crate::base::sync::{AtomicU64, AtomicUsize, Ordering, const_unless_loom};
 /// What pins guards of a collector. It is not tied to a thread, but only one may use it at a time.
 pub(crate) type Participant = LocalHandle;
 
-/// Counts grace periods; `u64` moves a million times a second for 500,000 years.
+/// Counts grace periods; at a million a second, a `u64` lasts 500,000 years.
 pub(crate) type Ticket = u64;
 
 /// The number of grace periods under way at once. More would not end sooner, and each would cost

@@ -1,4 +1,4 @@
-//! Shadow caches of single namespaces, which are made when somebody asks for them.
+//! Shadow caches of single namespaces, which are made on request.
 //!
 //! A namespace is *followed* from the call that asks until the one that ends it: its shadows simulate a cache that
 //! is its own, at multiples of a bound that the caller gives. Nothing is kept for the other namespaces, however
@@ -61,7 +61,7 @@ const THRESHOLD_SHIFT: u32 = OWNER_BITS + 1;
 const SLOTS: usize = 1024;
 const MAX_STRIPES: usize = 8;
 
-/// Whose a record is: a slot, and the generation of the namespace in it.
+/// The owner of a record: a slot, and the generation of the namespace in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Owner(u64);
 
@@ -398,7 +398,7 @@ impl NamespaceShadows {
         bounds: Bounds,
         config: &ShadowConfig,
     ) -> Result<(), NamespaceShadowError> {
-        // Made and dropped under no lock, for a policy may be the user's.
+        // Made and dropped under no lock, because a policy may be the user's.
         let caches = config.caches(&self.policy, bounds).map_err(NamespaceShadowError::Config)?;
         let mut new = Some(caches);
         self.followed.get_or_make(|| FollowTable::new(self.namespaces, self.mode, self.cores));

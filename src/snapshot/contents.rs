@@ -162,11 +162,9 @@ where
     fn push(&mut self, arrival: Arrival<K, V>) {
         self.len += 1;
         self.weight += u64::from(arrival.weight());
+        self.push_one(arrival);
         if self.room.is_exceeded(self.len, self.weight) {
-            self.push_one(arrival);
             self.drop_coldest();
-        } else {
-            self.push_one(arrival);
         }
     }
 
@@ -260,7 +258,7 @@ pub(super) fn codec_of(
     Ok(Codec::new(serializer))
 }
 
-/// Whether the bytes of the snapshot are wrong, and not the system.
+/// Whether the fault lies in the bytes of the snapshot, not in the system.
 fn is_damage(error: &SnapshotError) -> bool {
     matches!(
         error,

@@ -146,7 +146,7 @@ impl SnapshotError {
         }
     }
 
-    /// Whether the system failed, and not the snapshot or the types.
+    /// Whether the fault lies in the system, not in the snapshot or the types.
     #[must_use]
     pub fn is_io(&self) -> bool {
         match self {

@@ -22,7 +22,7 @@ pub(crate) enum Existing {
     Keep,
 }
 
-/// Symbolic links that are followed from one name, as Linux has it.
+/// The most symbolic links that are followed from one name, as on Linux.
 const MAX_LINKS: u32 = 40;
 
 /// Lets `write` fill a new file, which then takes the name `path` in one step.

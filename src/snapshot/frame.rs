@@ -9,8 +9,7 @@
 //! header   magic:8 version:4 flags:4 serializer policy types saved_at_ns:8 expected:8 crc:4
 //!          (three strings, each length:4 and its bytes)
 //! record   length:4 expires_in_ns:8 weight:4 frequency:4 warmth:4 word:4 crc:4 payload:length
-//!          with flag 2: tags:4 before crc, and after crc so many bytes of tags (each length:4
-//!          and its bytes)
+//!          with flag 2: tags:4 before crc, and after crc that many bytes of tags (each length:4 and its bytes)
 //! filler   2^32-2:4 length:4 0:4 crc:4 and length letters; flag 8 only
 //! end      2^32-1:4 count:8 crc:4
 //! ```
@@ -178,8 +177,8 @@ impl Encoder {
         Self { form, has_tags, count: 0, records: crc32fast::Hasher::new() }
     }
 
-    /// Appends a record to `out`. `payload` is no longer than [`MAX_PAYLOAD`], and so are `tags` as
-    /// [`put_tag`] made them.
+    /// Appends a record to `out`. `payload` and `tags`, which [`put_tag`] encoded, have at most [`MAX_PAYLOAD`] bytes
+    /// each.
     pub(crate) fn record(&mut self, meta: Meta, tags: &[u8], payload: &[u8], out: &mut Vec<u8>) {
         let checked = "the caller has checked the length";
         let length = u32::try_from(payload.len()).expect(checked);
@@ -218,7 +217,7 @@ impl Encoder {
         end_line(self.form, out);
     }
 
-    /// Appends filler of so many letters to `out`.
+    /// Appends filler of `length` letters to `out`.
     #[cfg(feature = "zstd")]
     pub(crate) fn filler(&mut self, length: u32, out: &mut Vec<u8>) {
         const LETTERS: [u8; 64] =

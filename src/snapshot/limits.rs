@@ -43,7 +43,7 @@ impl<'p> PayloadBudget<'p> {
     }
 
     /// Refuses a float that may differ from the integer that it was read from: JSON's integers of more than 64
-    /// bits are read as floats if any type of number is accepted, and all integers are if a float is requested.
+    /// bits are read as floats if any type of number is accepted, and every integer is if a float is requested.
     fn check_float<E: Error>(&self, value: f64) -> Result<(), E> {
         /// Integers below this are read as integers.
         const LEAST: f64 = 9_223_372_036_854_775_808.0;

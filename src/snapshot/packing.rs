@@ -74,7 +74,7 @@ impl<'w> Packing<'w> {
         }
     }
 
-    /// Notes that so many letters are written next.
+    /// Counts letters of filler that are written next.
     pub(crate) fn count_letters(&mut self, letters: u32) {
         self.letters += u64::from(letters);
     }

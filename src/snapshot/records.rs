@@ -108,7 +108,7 @@ impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
 
     fn take(&mut self) -> Result<Option<Record<K, V>>, SnapshotError> {
         let at = self.decoder.at();
-        // Until the record is found good, or can be skipped.
+        // The iteration is over unless the record is found good or can be skipped.
         self.is_over = true;
         let meta = match self.decoder.next(&mut self.payload)? {
             FrameItem::End { is_whole: true } => return Ok(None),

@@ -31,9 +31,9 @@ pub struct Saved {
     pub tagged: u64,
     /// Saved entries that are unevictable. The snapshot holds them as ordinary ones.
     pub unevictable: u64,
-    /// Entries that had expired, and were left out.
+    /// Entries that had expired, which were left out.
     pub expired: u64,
-    /// Entries of which a tag had been invalidated, and which were left out.
+    /// Entries with a tag that had been invalidated, which were left out.
     pub invalidated: u64,
 }
 

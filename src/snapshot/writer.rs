@@ -156,7 +156,7 @@ impl<'w> Writer<'w> {
         self.payloads.len() >= frame::STEP
     }
 
-    /// Writes the pending records, and reads the suspect ones back before.
+    /// Reads the suspect records among the pending ones back, and writes all of them.
     pub(super) fn write_pending(&mut self) -> Result<(), SnapshotError> {
         let mut start = 0;
         for pending in std::mem::take(&mut self.pending) {
@@ -184,12 +184,14 @@ impl<'w> Writer<'w> {
             }
             self.encoder.record(pending.meta, &pending.tags, payload, &mut self.out);
             if self.out.len() >= frame::STEP {
-                self.sink.write(&self.out)?;
-                self.bytes += self.out.len() as u64;
-                self.out.clear();
+                self.write_out()?;
             }
         }
         self.payloads.clear();
+        self.write_out()
+    }
+
+    fn write_out(&mut self) -> Result<(), SnapshotError> {
         self.sink.write(&self.out)?;
         self.bytes += self.out.len() as u64;
         self.out.clear();
@@ -211,7 +213,7 @@ impl<'w> Writer<'w> {
     }
 }
 
-/// A key as an error shows it.
+/// The key for an error message.
 #[cfg(feature = "json")]
 fn shown(key: &(impl Serialize + ?Sized)) -> Option<String> {
     /// Longer keys are cut off.

@@ -55,7 +55,7 @@ const SEGMENTS: usize = (MAX_BITS - INITIAL_BITS) as usize + 1;
 // The last one ends with the last bucket.
 const _: () = assert!((1_u64 << INITIAL_BITS) << (SEGMENTS - 1) == 1 << MAX_BITS);
 
-/// What is aligned to this has so many low bits for a number: the exponent of segment 0.
+/// The alignment of segment 0, which leaves low bits free for its exponent.
 const ROOT_ALIGN: usize = 64;
 
 const _: () =

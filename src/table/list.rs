@@ -15,8 +15,9 @@
 //! | open | linked; walks start here | none |
 //!
 //! The ancestor of a head is the bucket of its index without the highest set bit; bucket 0 is open
-//! from the start. Before the first insertion it is the only one, and belongs to no list (`buckets`). No thread waits for the claimer of a head: while the head is pending, walks
-//! start from the nearest open ancestor, which is slower but equally correct.
+//! from the start. Before the first insertion it is the only one, and belongs to no list (`buckets`). No thread waits
+//! for the claimer of a head: while the head is pending, walks start from the nearest open ancestor, which is slower
+//! but equally correct.
 //!
 //! # Linearization
 //! - hit: the load of the entry's `next`, if it lacks the deleted tag.

@@ -3,11 +3,11 @@
 //! # The guarantee
 //! An entry may be evicted if the namespace stays at or above its minimum without it. `try_lose` checks
 //! that and takes the entry off the account in one compare-and-swap, which is the linearization point of
-//! the guarantee: of several partitions that choose victims of one namespace at the same time, only as
-//! many succeed as there is above the minimum. An entry that may not leave stays with its partition.
+//! the guarantee: if several partitions choose victims of one namespace at the same time, only as many succeed as it
+//! holds above the minimum. An entry that may not leave stays with its partition.
 //!
-//! A namespace above its maximum loses entries to itself in the same way (`try_lose_excess`), so of several
-//! partitions that make it smaller only as many succeed as there is above the maximum.
+//! A namespace above its maximum loses entries to itself in the same way (`try_lose_excess`), so if several partitions
+//! make it smaller, only as many succeed as it holds above the maximum.
 //!
 //! # Orderings
 //! All are relaxed: each account is one word, and no other memory depends on it.
@@ -119,7 +119,7 @@ impl Account {
         self.crossing(before, before.wrapping_add(cost))
     }
 
-    /// For an entry that has left for another reason than a bound.
+    /// Subtracts an entry that has left for another reason than a bound.
     pub(crate) fn subtract(&self, weight: u32) -> Crossing {
         let cost = self.unit.cost(weight);
         let before = self.used.fetch_sub(cost, Ordering::Relaxed);
@@ -127,15 +127,14 @@ impl Account {
         self.crossing(before, before.wrapping_sub(cost))
     }
 
-    /// Takes an entry off the account that is to be evicted. `None` if the namespace must not lose it: it is at
-    /// or below its minimum, or would fall below it, unless it `may_cross` it with this entry.
+    /// Takes an entry that is to be evicted off the account. `None` if the namespace must not lose it: it is at or
+    /// below its minimum, or would fall below it, unless it `may_cross` it with this entry.
     pub(crate) fn try_lose(&self, weight: u32, may_cross: bool) -> Option<Crossing> {
         let minimum = self.share.minimum;
         self.lose_if(weight, |used, left| used > minimum && (may_cross || left >= minimum))
     }
 
-    /// Takes an entry off the account that is to be evicted because the namespace is above its maximum. `None` if it
-    /// is not.
+    /// Takes an entry off the account if the namespace is above its maximum; `None` if it is not.
     pub(crate) fn try_lose_excess(&self, weight: u32) -> Option<Crossing> {
         self.lose_if(weight, |used, _| used > self.share.maximum)
     }

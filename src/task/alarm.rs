@@ -71,8 +71,8 @@ pub(crate) struct Alarm {
 type Key = (u64, u64);
 
 impl Alarm {
-    /// Lets `waker` be woken at `time`, or soon after; soon if that has passed already, and at once if the
-    /// system starts no thread. O(log n) for n alarms; waits for no user code.
+    /// Has `waker` woken at `time`, or soon after; soon if that has passed already, and at once if the system
+    /// starts no thread. O(log n) for n alarms; waits for no user code.
     pub(crate) fn register(time: AlarmTime, waker: Waker) -> Self {
         ALARMS.register(time, waker)
     }
@@ -305,7 +305,7 @@ impl AlarmTable {
         self.custom.iter().map(|(address, group)| (*address, Arc::clone(&group.clock))).collect()
     }
 
-    /// When the thread has to look at the alarms again, by the system's clock.
+    /// When the thread has to check the alarms again, by the system's clock.
     fn next_ns(&self) -> Option<u64> {
         let system = self.system.first_key_value().map(|((due_ns, _), _)| *due_ns);
         if self.custom.is_empty() {

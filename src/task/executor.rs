@@ -2,7 +2,7 @@
 //!
 //! A cache gives each such load away as a [`LoadTask`]. It never relies on what becomes of the task: an
 //! executor may run it at once or late, drop it, or keep it for ever. A task that is dropped drops the load,
-//! which the cache notices; of one that is kept, it gives the load up at the load's bound.
+//! which the cache notices; if it is kept, the cache gives the load up at its bound.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;

@@ -66,7 +66,7 @@ pub(super) fn waiting() -> usize {
 }
 
 struct PoolLimits {
-    /// The most threads, at least 2: one is kept for asynchronous tasks. Not by the number of cores, since
+    /// The most threads, at least 2: one is kept for asynchronous tasks. Independent of the number of cores, since
     /// loaders mostly wait for a source.
     threads: usize,
     /// The most threads above that number, while as many threads wait for other loads.

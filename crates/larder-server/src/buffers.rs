@@ -1,7 +1,8 @@
-//! Buffers of connections: who has nothing under way, keeps none.
+//! Buffers of connections: a connection with nothing under way keeps none.
 //!
-//! A thread lends its connections buffers from a pool, so thousands of idle clients take no memory for input
-//! and output, and those that have sent a part of a request little more than this part. All that clients have under way is counted, and bounded for the whole server.
+//! A thread lends its connections buffers from a pool, so thousands of idle clients take no memory for input and
+//! output, and those that have sent a part of a request take little more than this part. All that clients have under
+//! way is counted, and bounded for the whole server.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How much room a buffer from the pool has.
 pub(crate) const POOLED_BYTES: usize = 64 * 1024;
-/// So many bytes are kept in a buffer of their own while a client waits.
+/// Up to this many bytes are kept in a buffer of their own while a client waits.
 const MAX_CONDENSED: usize = POOLED_BYTES / 4;
 /// How many buffers a thread's pool keeps.
 const MAX_POOLED: usize = 16;
@@ -44,8 +45,8 @@ pub(crate) fn give_back(buffer: &mut Vec<u8>) {
     }
 }
 
-/// Moves the bytes of a buffer that is mostly empty into one that just holds them, and takes the memory back: a
-/// client that has sent a part of a request may wait for ever with the rest.
+/// Moves the bytes of a buffer that is mostly empty into one that just holds them, and takes the memory back: a client
+/// that has sent a part of a request may never send the rest.
 #[inline]
 pub(crate) fn condense(buffer: &mut Vec<u8>) {
     if buffer.capacity() == POOLED_BYTES && buffer.len() <= MAX_CONDENSED {
@@ -96,8 +97,8 @@ impl<'b> BufferShare<'b> {
         Self { budget, counted: 0 }
     }
 
-    /// Counts that the connection has so many bytes under way now, and says whether the budget allows it. What
-    /// fits a buffer of the pool is not counted.
+    /// Counts that the connection has this many bytes under way now, and says whether the budget allows it. What fits a
+    /// buffer of the pool is not counted.
     #[inline]
     pub(crate) fn set(&mut self, bytes: usize) -> bool {
         let bytes = if bytes <= 2 * POOLED_BYTES { 0 } else { bytes };

@@ -142,7 +142,7 @@ impl Clients {
         self.is_closing.store(false, Ordering::Relaxed);
     }
 
-    /// Disconnects all clients, also those that are still to be added by a handshake that is under way.
+    /// Disconnects all clients, even those that a handshake under way adds later.
     pub(crate) fn close_all(&self) {
         let all: Vec<_> = {
             let connected = self.connected();

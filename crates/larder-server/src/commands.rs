@@ -62,7 +62,7 @@ pub(crate) static COMMANDS: LazyLock<CommandTable> = LazyLock::new(|| {
     CommandTable::new(tables.iter().flat_map(|table| table()).collect(), check_subcommand)
 });
 
-/// The commands that consist of others, each with its name in upper case.
+/// The commands that have subcommands, each with its name in upper case.
 const FAMILIES: [(&str, &[Subcommand]); 11] = [
     ("ACL", server::ACL),
     ("CLIENT", client::SUBCOMMANDS),
@@ -77,8 +77,8 @@ const FAMILIES: [(&str, &[Subcommand]); 11] = [
     ("SLOWLOG", server::SLOWLOG),
 ];
 
-/// Whether the arguments of a command name a subcommand that there is, and are as many as it takes; so also if
-/// the command is none that consists of others.
+/// Whether the arguments of a command name a subcommand that exists and are as many as it takes; always if the command
+/// has no subcommands.
 fn check_subcommand(args: &Args<'_>) -> Result<(), CommandError> {
     let family = FAMILIES.iter().find(|(command, _)| is_option(args[0], command));
     match (family, args.len()) {

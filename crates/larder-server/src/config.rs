@@ -32,15 +32,15 @@ pub struct ServerConfig {
     pub max_clients: usize,
     /// Whether only clients of this machine are served as long as there is no password. Default: yes.
     pub protected_mode: bool,
-    /// Where clients of Redis connect on this machine. A socket that a server has left there is replaced.
+    /// Where clients of Redis connect on this machine. A stale socket of an earlier server is replaced.
     /// Default: none.
     pub unix_socket: Option<PathBuf>,
     /// Where clients of Redis connect within TLS. Default: none.
     #[cfg(feature = "tls")]
     pub tls: Option<TlsConfig>,
-    /// A client that sends nothing for so long is disconnected. Default: never.
+    /// A client that sends nothing for this long is disconnected. Default: never.
     pub idle_timeout: Option<Duration>,
-    /// A client that reads none of its replies for so long is disconnected. Zero means never. Default: one
+    /// A client that reads none of its replies for this long is disconnected. Zero means never. Default: one
     /// minute.
     pub write_timeout: Duration,
     /// The most bytes of messages that wait for one client. Default: 32 MiB.
@@ -54,7 +54,7 @@ pub struct ServerConfig {
     pub request_limits: RequestLimits,
     /// Where the cache is saved, and when. Default: nowhere.
     pub persistence: Persistence,
-    /// A script that runs for so long is ended, with an error. Nothing else runs meanwhile. Zero means never.
+    /// A script that runs for this long is ended, with an error. Nothing else runs meanwhile. Zero means never.
     /// Default: 5 seconds.
     #[cfg(feature = "scripts")]
     pub script_time_limit: Duration,

@@ -1,4 +1,4 @@
-//! What a connection and the one who executes its requests say to each other.
+//! The interface between a connection and what executes its requests.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -15,15 +15,15 @@ pub(crate) enum BatchEnd {
     HasMore,
     /// The last command takes long: it runs on a thread of its own, and what it returns is its reply.
     Deferred(Box<dyn FnOnce() -> Vec<u8> + Send>),
-    /// The next command has to wait, at most for so long.
+    /// The next command has to wait, at most for this long.
     Paused(Duration),
-    /// The connection is to be closed after the replies.
+    /// Close the connection after the replies.
     Close,
 }
 
-/// Whether the first word of a request says that it comes by HTTP: from a web page that has a browser on this
-/// machine send commands to a server which only serves this machine, in the body of the request. The connection is
-/// then closed, before the body is executed. Redis does so too.
+/// Whether the first word of a request shows that it is HTTP: a web page may have a browser on this machine send
+/// commands, in the body of a request, to a server that serves only this machine. The connection is then closed, before
+/// the body is executed. Redis does so too.
 pub(crate) fn is_web_request(word: &[u8]) -> bool {
     word.eq_ignore_ascii_case(b"POST") || word.eq_ignore_ascii_case(b"Host:")
 }
@@ -35,7 +35,7 @@ pub(crate) trait Conversation {
     /// bounded number of requests.
     fn run_batch(&mut self, input: &[u8], output: &mut Vec<u8>) -> (usize, BatchEnd);
 
-    /// How many bytes are missing at least, for the buffer to grow by.
+    /// At least how many bytes are missing, by which the buffer should grow.
     fn missing_bytes(&self, input: &[u8]) -> usize;
 
     /// How many bytes it keeps for the client between batches, such as commands of a transaction.

@@ -67,8 +67,8 @@ impl Driver {
 /// What a client of a [`Driver`] can do.
 #[doc(hidden)]
 pub trait Drive {
-    /// Executes what is whole of `input`, drops that from it and adds the replies to `output`. Says whether the
-    /// connection stays open.
+    /// Executes the whole requests in `input`, removes them from it and adds the replies to `output`. Returns whether
+    /// the connection stays open.
     fn run(&mut self, input: &mut Vec<u8>, output: &mut Vec<u8>) -> bool;
 }
 

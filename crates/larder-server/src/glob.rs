@@ -25,7 +25,7 @@ pub(crate) fn matches_ignoring_case(pattern: &[u8], text: &[u8]) -> bool {
 
 fn matches_with(pattern: &[u8], text: &[u8], is_equal: impl Fn(u8, u8) -> bool) -> bool {
     let (mut at_pattern, mut at_text) = (0, 0);
-    // After the last `*`: where the pattern goes on, and up to where the `*` has taken the text.
+    // After the last `*`: where the pattern goes on, and how far the `*` has taken the text.
     let mut star: Option<(usize, usize)> = None;
     loop {
         let step = match (pattern.get(at_pattern), text.get(at_text)) {

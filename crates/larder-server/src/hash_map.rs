@@ -36,7 +36,7 @@ impl SmallHash {
         Self::default()
     }
 
-    /// The hash that [`encoded`](Self::encoded) returned; `None` if the bytes are not of such.
+    /// The hash with this [encoded](Self::encoded) form; `None` if the bytes are not one.
     #[must_use]
     pub fn decode(encoded: &[u8]) -> Option<Self> {
         if encoded.len() > MAX_HASH_BYTES {
@@ -55,7 +55,7 @@ impl SmallHash {
         Some(hash)
     }
 
-    /// The bytes of which the hash consists.
+    /// The encoded form of the hash.
     #[must_use]
     pub fn encoded(&self) -> &[u8] {
         &self.encoded
@@ -110,8 +110,8 @@ impl SmallHash {
         Ok(false)
     }
 
-    /// Sets fields, of which a later one counts if one appears twice, and returns how many are new. O(size of
-    /// the hash and of all fields).
+    /// Sets fields and returns how many are new; if one appears twice, the later value counts. O(size of the
+    /// hash and of all fields).
     ///
     /// # Errors
     /// The hash would become too large. It is as before then.

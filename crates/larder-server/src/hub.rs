@@ -2,8 +2,8 @@
 //!
 //! Commands pass each change on after it has taken effect ([`Hub::note`]). The listener of the cache reports
 //! evictions, expirations, and changes by the program that shares the cache ([`Hub::note_removal`]).
-//! It also reports what commands have replaced and removed. Those removals are known by marks on the values
-//! and left out (`Value::written_by_command`), since the commands pass them on themselves.
+//! It also reports what commands have replaced and removed. Those removals are recognized by marks on the values and
+//! left out (`Value::written_by_command`), since the commands pass them on themselves.
 //!
 //! # The word of interests
 //! As long as nobody tracks keys, watches one or wants keyspace events, a change costs one load of a word.
@@ -34,8 +34,7 @@ use crate::tracking::{Tracking, TrackingOptions};
 use crate::value::Value;
 use crate::watch::{WatchMark, Watchers};
 
-/// What a change was, by the name that keyspace events have for it, and by the class under which clients ask
-/// for such events.
+/// What a change was: its name in keyspace events, and the class under which clients ask for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChangeKind {
     pub(crate) name: &'static str,
@@ -123,7 +122,7 @@ const BROADCAST: u32 = 1 << 25;
 const WATCH: u32 = 1 << 26;
 const _: () = assert!(EventMask::BITS < TRACKING);
 
-/// After so many changes, those of a batch are broadcast before its end.
+/// After this many changes, those of a batch are broadcast before its end.
 const MAX_PENDING: usize = 1024;
 
 thread_local! {
@@ -157,8 +156,8 @@ impl Hub {
     /// [`Cache::invalidate_tag`](larder::Cache::invalidate_tag), which it reports when the entries are swept out.
     /// After that, call [`notify_all_changed`](Self::notify_all_changed).
     ///
-    /// The call comes after the change, or a client may read the old value again and keep it. It may come from any
-    /// thread. `key` is as it is in the cache.
+    /// Call it after the change, from any thread; otherwise a client may read the old value again and keep it. `key` is
+    /// as it is in the cache.
     ///
     /// # Examples
     /// ```
@@ -182,7 +181,7 @@ impl Hub {
     /// by [`Cache::invalidate_tag`](larder::Cache::invalidate_tag). The command `LARDER.INVALIDATE` does so
     /// itself.
     ///
-    /// The call comes after the change, and from any thread.
+    /// Call it after the change, from any thread.
     pub fn notify_all_changed(&self) {
         self.note_flush(None);
     }
@@ -204,7 +203,7 @@ impl Hub {
         &self.state.tracking
     }
 
-    /// Whether the commands of clients are to wait.
+    /// Whether the commands of clients have to wait.
     pub(crate) fn pause(&self) -> &Pause {
         &self.state.pause
     }
@@ -213,7 +212,7 @@ impl Hub {
         &self.state.watchers
     }
 
-    /// Says which namespace each database has. The first store of a hub says it.
+    /// Says which namespace each database has. Only the first call counts.
     pub(crate) fn set_namespaces(&self, namespaces: &Arc<[AtomicU8]>) {
         let _ = self.state.namespaces.set(Arc::clone(namespaces));
     }

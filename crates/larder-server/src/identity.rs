@@ -1,8 +1,7 @@
-//! What the server says that it is.
+//! The versions that the server reports.
 #![forbid(unsafe_code)]
 
-/// The version of Redis to whose commands ours conform. Some clients use what they know of it only from a
-/// certain version on.
+/// The version of Redis to whose commands ours conform. Some clients use features only from a certain version on.
 pub(crate) const REDIS_VERSION: &str = "7.4.0";
 
 /// The version of this server.

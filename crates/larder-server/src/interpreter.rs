@@ -1,4 +1,4 @@
-//! The interpreter of a thread: a state of Lua in which scripts find nothing of each other.
+//! The interpreter of a thread: a state of Lua in which scripts cannot see each other's data.
 #![forbid(unsafe_code)]
 
 mod conversion;
@@ -21,7 +21,7 @@ use crate::scripts::ScriptDigest;
 use crate::session::Session;
 use crate::session::command::Flags;
 
-/// After so many instructions, the interpreter looks at the clock.
+/// After this many instructions, the interpreter checks the clock.
 const INSTRUCTIONS_BETWEEN_CHECKS: u32 = 10_000;
 
 /// How many compiled scripts a thread keeps.
@@ -94,7 +94,7 @@ fn with_interpreter<R>(
     done
 }
 
-/// What the script that runs may still do, and has chosen.
+/// What the running script may still do, and what it has chosen.
 struct Running {
     /// The function that executes a command for it.
     execute: RefCell<Option<Function>>,
@@ -207,7 +207,7 @@ impl Interpreter {
     fn end(&mut self) {
         if self.lua.used_memory() > self.max_bytes / 2 {
             self.compiled.clear();
-            // A failure is one of a finalizer, of which there are none.
+            // Only a finalizer could fail, and there are none.
             let _ = self.lua.gc_collect();
         }
     }
@@ -290,7 +290,7 @@ fn host_functions(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
     Ok(host)
 }
 
-/// Compiles source text; bytecode is refused, because that of a client could do anything.
+/// Compiles source text; bytecode is refused, because a client's bytecode could do anything.
 fn compiled(lua: &Lua, source: &[u8], name: &str, globals: &Table) -> mlua::Result<Function> {
     lua.load(source)
         .set_name(name)
@@ -376,7 +376,7 @@ fn dispatch(
 /// The error of a script that has failed.
 fn failure_of(failure: &Value, digest: ScriptDigest) -> CommandError {
     let Value::Table(table) = failure else {
-        // Lua has no memory left to call our handler of errors.
+        // Lua has too little memory left to call our error handler.
         return mlua::Error::MemoryError(String::new()).into();
     };
     let text: Option<LuaString> = table.raw_get("err").ok();
@@ -399,7 +399,7 @@ impl From<mlua::Error> for CommandError {
     }
 }
 
-/// The first line of an error's text, without the place where our side has met it.
+/// The first line of an error's text, without the place in our code.
 fn first_line(error: &mlua::Error) -> String {
     let text = match error {
         mlua::Error::CallbackError { cause, .. } => return first_line(cause),

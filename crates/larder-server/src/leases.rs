@@ -1,9 +1,9 @@
 //! Leases: who loads a missing value.
 //!
-//! A client that misses with the flag `N` wins the lease of the key: it is to load the value, and those who ask
-//! meanwhile learn that another does. The lease is an open fill of the cache, so a change or an invalidation
-//! of the key while the winner loads makes its value stale, and it is refused. A lease is outside the
-//! cache: the key is absent for everybody else, in process and through the protocol of Redis.
+//! A client that misses with the flag `N` wins the lease of the key: it loads the value, and those who ask meanwhile
+//! learn that another client does. The lease is an open fill of the cache, so if the key is changed or invalidated
+//! while the winner loads, its value is stale and is refused. A lease is outside the cache: the key is absent for
+//! everybody else, in process and through the protocol of Redis.
 //!
 //! | from | to | who | when |
 //! |---|---|---|---|
@@ -39,11 +39,11 @@ struct Lease {
 /// The answer to a client that misses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// It is to load the value, and to store it with this version.
+    /// It should load the value, and store it with this version.
     Won(Version),
     /// Another client does so, with this version.
     Sent(Version),
-    /// The key has a value by now: it is to be read again.
+    /// The key has a value by now: read it again.
     Present,
     /// There are too many leases.
     Full,
@@ -53,7 +53,7 @@ pub(crate) enum Asked {
 #[derive(Default)]
 pub(crate) struct Leases {
     held: Mutex<Held>,
-    /// How many are held, so that a write need not take the lock where there are none.
+    /// How many are held, so that a write takes no lock if there are none.
     count: AtomicUsize,
 }
 
@@ -121,7 +121,7 @@ impl Leases {
         asked
     }
 
-    /// Takes the lease back that was just given, unless it has ended.
+    /// Takes back the lease that was just given, unless it has ended.
     fn give_back(&self, key: &Bytes, version: Version) {
         let mut held = self.held();
         let is_held = held.by_key.get(key).is_some_and(|lease| lease.version == version);
@@ -146,7 +146,7 @@ impl Leases {
         lease.fill.take()
     }
 
-    /// Gives the lease of a key up, because the key was written.
+    /// Ends the lease of a key, because the key was written.
     pub(crate) fn give_up(&self, key: &[u8]) {
         if self.is_empty() {
             return;

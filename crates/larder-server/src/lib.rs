@@ -10,7 +10,7 @@ mod server;
 #[doc(hidden)]
 pub mod drive;
 
-// The doors: HTTP, and the sockets of both protocols.
+// The servers: HTTP, and the sockets of both protocols.
 #[cfg(feature = "http")]
 mod http;
 mod net;

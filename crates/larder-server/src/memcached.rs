@@ -24,7 +24,7 @@ mod error;
 use ahead::{LinesEnd, ParsedLines, Place};
 use error::MemcachedError;
 
-/// After so many commands or bytes of replies, a client's batch ends, so that others get their turn.
+/// After this many commands or bytes of replies, a client's batch ends, so that others get their turn.
 const BATCH_COMMANDS: usize = 256;
 const BATCH_REPLY_BYTES: usize = 256 * 1024;
 /// The longest data of a client that has not authenticated yet: a user name and a password.
@@ -37,9 +37,9 @@ pub(crate) struct MemcachedSession {
     thread: usize,
     is_authenticated: bool,
     closes: bool,
-    /// How many bytes of data that was refused are still to come.
+    /// How many bytes of refused data are still to come.
     skipped: usize,
-    /// How far the request was parsed that has begun to arrive.
+    /// How far the request that has begun to arrive was parsed.
     place: Place,
 }
 

@@ -26,7 +26,7 @@ pub(crate) mod connection;
 const BACKLOG: i32 = 1024;
 /// How long to wait after the system refused to accept, for example because there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
-/// How often leases whose time has passed are looked for.
+/// How often expired leases are swept out.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// How long connections may take to end after the server was told to.
 const STOP_TIME: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ pub(crate) enum Listening {
     Unix(std::os::unix::net::UnixListener),
 }
 
-/// Listens at an address with so many sockets, among which the system spreads the connections. Returns them
+/// Listens at an address with `sockets` sockets, among which the system spreads the connections. Returns them
 /// with the address, whose port may have been chosen by the system.
 pub(crate) fn listen(
     address: SocketAddr,
@@ -87,7 +87,7 @@ fn listen_once(address: SocketAddr, sockets: usize) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Listens at a path, in the place of a socket that a server has left there.
+/// Listens at a path, where it replaces a stale socket of an earlier server.
 #[cfg(unix)]
 pub(crate) fn listen_at_path(
     path: &std::path::Path,
@@ -161,7 +161,7 @@ async fn accept(
         }
         while connections.try_join_next().is_some() {}
     }
-    // Those that another thread accepts at this moment, it closes itself.
+    // A client that another thread accepts at this moment is closed when it is added.
     shared.hub().clients().close_all();
     let ended = timeout(STOP_TIME, async { while connections.join_next().await.is_some() {} });
     if ended.await.is_err() {
@@ -245,7 +245,7 @@ async fn serve_tcp(
     }
 }
 
-/// Whether an address is of this machine alone.
+/// Whether an address is that of this machine itself.
 pub(crate) fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }

@@ -1,8 +1,8 @@
 //! The parameters of `CONFIG GET` and `CONFIG SET`, by the names that Redis has for them.
 //!
-//! Three kinds: those that say with what the server was started, those that change how it works from the next
-//! request on, and those that a server of another make would have a use for. The last are checked, kept and
-//! returned, because clients, tools and tests set them without need.
+//! Three kinds: those with which the server was started, those that change how it works from the next request on, and
+//! those that only Redis itself would use. The last are checked, kept and returned, because clients, tools and tests
+//! set them needlessly.
 #![forbid(unsafe_code)]
 
 use larder::ResizeError;
@@ -20,11 +20,11 @@ pub(crate) struct Parameter {
 }
 
 enum Kind {
-    /// It says with what the server was started.
+    /// The server was started with it.
     Fixed(fn(&Shared) -> String),
     /// It works.
     Live { get: fn(&Shared) -> String, set: fn(&Shared, &str) -> Result<(), ParameterError> },
-    /// It is only kept.
+    /// It is kept and has no effect.
     Unused { default: &'static str, allowed: Allowed },
 }
 
@@ -82,7 +82,7 @@ impl Parameter {
     pub(crate) fn set(&self, shared: &Shared, value: &[u8]) -> Result<(), ParameterError> {
         let value = std::str::from_utf8(value).map_err(|_| ParameterError::NotText)?;
         match &self.kind {
-            // Tools write back what they have read.
+            // Tools write back the value that they have read.
             Kind::Fixed(get) if get(shared) == value => Ok(()),
             Kind::Fixed(_) => Err(ParameterError::Immutable),
             Kind::Live { set, .. } => set(shared, value),
@@ -157,7 +157,7 @@ fn tune_bytes(tunable: &Tunable, value: &str, min: i64) -> Result<(), ParameterE
     Ok(())
 }
 
-/// The bound on weight that takes the place of none in a cache that must have one.
+/// The bound on weight that stands for none in a cache that must have one.
 const UNBOUNDED_WEIGHT: u64 = 1 << 62;
 
 /// The bound on the weight of the cache; 0 if it has none.

@@ -13,7 +13,7 @@ pub(crate) enum PauseScope {
     Writes,
 }
 
-/// Whether commands are to wait, and until when.
+/// Whether commands wait, and until when.
 #[derive(Debug, Default)]
 pub(crate) struct Pause {
     state: Mutex<Option<(Instant, PauseScope)>>,
@@ -26,7 +26,7 @@ impl Pause {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets commands wait for so long. A pause that ends later, or of all commands, is not shortened.
+    /// Makes commands wait for this long. A pause that ends later, or that is of all commands, is not cut.
     pub(crate) fn begin(&self, time: Duration, scope: PauseScope) {
         let now = Instant::now();
         let end = now.checked_add(time).unwrap_or(now + Duration::from_secs(1 << 30));
@@ -56,7 +56,7 @@ impl Pause {
         self.is_set.load(Ordering::Relaxed)
     }
 
-    /// Which commands wait, and for how long still; `None` if there is no pause.
+    /// Which commands wait, and how much longer; `None` if there is no pause.
     pub(crate) fn left(&self) -> Option<(Duration, PauseScope)> {
         let mut state = self.state();
         let (end, scope) = (*state)?;

@@ -17,16 +17,16 @@ use crate::value::Value;
 
 /// Where a served cache is saved, and when.
 ///
-/// A file is replaced in one step: whoever reads it, also after the process was killed, finds the whole of
-/// the old one or of the new one. Lifetimes and tags are saved, and go on while the file is stored.
+/// A file is replaced in one step: a reader, even after the process was killed, finds the whole old one or the whole
+/// new one. Lifetimes and tags are saved, and go on while the file is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Persistence {
     /// The file. With none, `SAVE` is refused.
     pub path: Option<PathBuf>,
-    /// Saves each time after so long. Default: never.
+    /// Saves each time this long has passed. Default: never.
     pub every: Option<Duration>,
-    /// Whether to leave out saving when the server is shut down.
+    /// Whether not to save when the server is shut down.
     pub skips_shutdown: bool,
 }
 
@@ -154,10 +154,10 @@ fn save(cache: &Cache<Bytes, Value>, path: &Path) -> Result<(), SaveError> {
 /// have expired meanwhile are left out. With `salvage`, what can be read of a damaged file is loaded.
 ///
 /// The cache may be used and served meanwhile; clients are not notified of keys that are loaded anew, so load before
-/// [`Server::start`](crate::Server::start) where that is possible.
+/// [`Server::start`](crate::Server::start) if possible.
 ///
 /// # Errors
-/// The file cannot be read, or is not a whole snapshot of such a cache; the cache is as it was then.
+/// The file cannot be read, or is not a whole snapshot of such a cache; the cache is unchanged then.
 pub fn load(
     cache: &Cache<Bytes, Value>,
     path: &Path,

@@ -19,7 +19,7 @@ use crate::resp::{Protocol, Reply};
 pub(crate) enum Topic {
     Channel,
     Pattern,
-    /// A channel of a name space of its own, which is that of one shard in a cluster.
+    /// A channel of one shard in a cluster, with a name space of its own.
     ShardChannel,
 }
 
@@ -85,12 +85,12 @@ impl PubSub {
 
     /// Whether nobody has subscribed to anything.
     pub(crate) fn is_empty(&self) -> bool {
-        // Relaxed: a subscription is certain to hear only of what happens after its reply.
+        // Relaxed: a subscription is certain to get only what happens after its reply.
         self.subscriptions.load(Ordering::Relaxed) == 0
     }
 
-    /// Sends a message to all who have subscribed to the channel or to a pattern that it matches, and returns
-    /// how many messages that were.
+    /// Sends a message to all who have subscribed to the channel or to a pattern that it matches, and returns the
+    /// number of messages.
     pub(crate) fn publish(&self, channel: &[u8], message: &[u8]) -> usize {
         if self.is_empty() {
             return 0;
@@ -135,7 +135,7 @@ impl PubSub {
     }
 }
 
-/// A message, encoded when the first client of each version of the protocol is to have it.
+/// A message, encoded for each version of the protocol when the first such client gets it.
 struct Message<'m> {
     parts: &'m [&'m [u8]],
     encoded: [OnceCell<Arc<[u8]>>; 2],

@@ -1,4 +1,4 @@
-//! How keys and values are written into snapshots, and read with distrust.
+//! How keys and values are written into snapshots, and read from snapshots that may be damaged.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::bytes::Bytes;
 use crate::hash_map::SmallHash;
 use crate::value::Value;
 
-/// What the first number of a saved value says.
+/// The kinds of a saved value, by its first number.
 const BYTES: u8 = 0;
 const HASH: u8 = 1;
 

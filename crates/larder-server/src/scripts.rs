@@ -1,13 +1,12 @@
-//! Scripts in Lua 5.1: which the server knows, and the interpreters that run them.
+//! Scripts in Lua 5.1: the known ones, and the interpreters that run them.
 //!
 //! A script runs with no other command beside it. Each thread has an interpreter of its own; all share the
 //! scripts that were loaded.
 //!
 //! # Limits
-//! The interpreter looks at the clock between instructions, not within one: a search for a pattern with many
-//! repetitions in a long string is not interrupted. Of the libraries that Redis has, `bit`, `cjson`, `cmsgpack`
-//! and `struct` are missing, and so are `getfenv` and `setfenv`, by which a script could reach the globals of
-//! others.
+//! The interpreter checks the clock between instructions, not within one: a search for a pattern with many repetitions
+//! in a long string is not interrupted. Of the libraries that Redis has, `bit`, `cjson`, `cmsgpack` and `struct` are
+//! missing, and so are `getfenv` and `setfenv`, by which a script could reach the globals of others.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -16,8 +15,8 @@ use larder::Cache;
 use larder::policy::Policy;
 use sha1::{Digest, Sha1};
 
-/// The most bytes of all scripts that the server knows. The one that was not used for longest is forgotten
-/// first; a client that calls it by its digest gets an error for this case, and sends it again.
+/// The most bytes of all scripts that the server knows. The least recently used one is forgotten first; a client that
+/// calls it by its digest gets the error for that, and sends it again.
 const MAX_SCRIPT_BYTES: u64 = 16 << 20;
 
 /// The SHA-1 digest of a script, in hexadecimal digits, by which clients call it.

@@ -1,4 +1,4 @@
-//! The server: its settings, its threads, its end.
+//! The server: how it starts and ends, and its threads.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -70,7 +70,7 @@ impl Server {
     ///
     /// # Errors
     /// An address is in use or not this machine's, there can be no socket at the path, the certificate or its key
-    /// cannot be used, or there are no threads to be had. Then nothing is served.
+    /// cannot be used, or no thread can be started. Nothing is served then.
     pub fn start(
         cache: Cache<Bytes, Value>,
         hub: Hub,
@@ -143,7 +143,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Checks what can be checked of the settings without listening: the certificate and its key. Whether the
+    /// Checks the settings as far as possible without listening: the certificate and its key. Whether the
     /// addresses are free is not checked.
     ///
     /// # Errors
@@ -175,7 +175,7 @@ impl Server {
         self.http.as_ref().map(HttpThread::address)
     }
 
-    /// Says that the cache is being filled, for example from a snapshot. As long as the guard lives, `/readyz`
+    /// Declares that the cache is being filled, for example from a snapshot. As long as the guard lives, `/readyz`
     /// answers 503, so that a load balancer sends no clients yet.
     pub fn begin_loading(&self) -> LoadingGuard {
         LoadingGuard::new(Arc::clone(&self.shared.readiness))
@@ -207,8 +207,8 @@ impl Server {
     /// written.
     ///
     /// # Errors
-    /// No path was configured, another thread or a client is saving, or the file cannot be written; the one before
-    /// is as it was then.
+    /// No path was configured, another thread or a client is saving, or the file cannot be written; the earlier file is
+    /// unchanged then.
     pub fn save(&self) -> Result<(), SaveError> {
         self.shared.save()
     }
@@ -234,7 +234,7 @@ impl Server {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-        // The probes are answered until the last client has got its replies.
+        // Probes are answered until the last client has got its replies.
         #[cfg(feature = "http")]
         {
             self.http = None;
@@ -252,7 +252,7 @@ impl Drop for Server {
     }
 }
 
-/// What takes the clients that connect within TLS, if any do.
+/// The acceptor of clients that connect over TLS, if it is configured.
 #[cfg(feature = "tls")]
 fn acceptor(config: &ServerConfig) -> Result<Option<TlsAcceptor>, StartError> {
     let Some(tls) = &config.tls else { return Ok(None) };

@@ -26,7 +26,7 @@ use command::{Args, Command, CommandTable, Flags, unknown_command};
 pub(crate) use subscriptions::Subscriptions;
 pub(crate) use transaction::{Transaction, WatchedKeys};
 
-/// After so many commands or bytes of replies, a client's batch ends, so that others get their turn.
+/// After this many commands or bytes of replies, a client's batch ends, so that others get their turn.
 const BATCH_COMMANDS: usize = 256;
 const BATCH_REPLY_BYTES: usize = 256 * 1024;
 
@@ -42,7 +42,7 @@ pub(crate) struct Session {
     pub(crate) is_authenticated: bool,
     /// The connection is closed after the replies so far.
     pub(crate) closes: bool,
-    /// What makes it other than an ordinary client, whose commands are executed without further questions.
+    /// What distinguishes it from an ordinary client, whose commands are executed without further checks.
     pub(crate) modes: Modes,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watched: WatchedKeys,
@@ -58,7 +58,7 @@ pub(crate) struct Session {
     parser: RequestParser,
 }
 
-/// What makes a client other than an ordinary one.
+/// What distinguishes a client from an ordinary one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Modes(u8);
 
@@ -87,7 +87,7 @@ impl Modes {
     }
 }
 
-/// What a client that tracks keys has asked for, as far as the others need not know it.
+/// What a client that tracks keys has asked for, except for what other clients need to know.
 #[derive(Debug, Default)]
 pub(crate) struct SessionTracking {
     pub(crate) is_broadcast: bool,
@@ -196,7 +196,7 @@ impl Session {
         self.client.set_protocol(protocol);
     }
 
-    /// Ends what the client has others do for it. To be called when it has gone.
+    /// Ends the client's tracking, transaction and subscriptions. Call it when the client has gone.
     pub(crate) fn end(&mut self) {
         self.stop_tracking();
         self.end_transaction();
@@ -208,7 +208,7 @@ impl Session {
         self.end();
         self.modes = Modes::default();
         self.client.set_subscriber(false);
-        // Not even to this command, if the one before has said so.
+        // This command gets no reply either, if the one before has said so.
         let is_skipped = self.replies == ReplyMode::Skip;
         self.replies = if is_skipped { ReplyMode::Skip } else { ReplyMode::On };
         self.modes.set(Modes::QUIET, is_skipped);
@@ -234,7 +234,7 @@ impl Session {
         self.modes.set(Modes::TRACKING, false);
     }
 
-    /// Brings what others see of the client up to date.
+    /// Updates what others see of the client.
     pub(crate) fn describe(&self, last_command: Option<&'static str>, now: Instant) {
         use crate::pubsub::Topic;
         let mut description = self.client.description();
@@ -314,7 +314,7 @@ impl Session {
         }
     }
 
-    /// How long a command has to wait, if the commands of clients are to.
+    /// How long a command has to wait, if commands are paused.
     #[cold]
     fn pause_left(&self, args: &Args<'_>) -> Option<Duration> {
         let (left, scope) = self.shared.hub().pause().left()?;
@@ -364,7 +364,7 @@ impl Session {
         Ok(())
     }
 
-    /// Replies that a command is not executed, because of which a transaction fails later.
+    /// Replies that a command is not executed; an open transaction fails for it later.
     #[cold]
     fn reject(&mut self, command: Option<&Command>, error: CommandError, reply: &mut Reply<'_>) {
         if command.is_some_and(|command| command.name == "exec") {
@@ -443,7 +443,7 @@ impl Session {
         }
     }
 
-    /// Takes back what the client does not want to read.
+    /// Drops replies that the client does not want.
     fn settle_replies(&mut self, output: &mut Vec<u8>, start: usize, is_message: bool) {
         if self.replies != ReplyMode::On && !is_message {
             output.truncate(start);

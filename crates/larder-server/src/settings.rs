@@ -1,7 +1,7 @@
 //! What can be changed while the server runs, by `CONFIG SET`.
 //!
-//! The code that a setting is for reads it here, each time that it needs it. A setting may change at any
-//! moment, and no two of them belong together, so relaxed accesses suffice.
+//! Code reads a setting here each time it needs it. A setting may change at any moment, and settings are independent,
+//! so relaxed accesses suffice.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -40,9 +40,9 @@ impl Tunable {
 /// How many bytes may wait for a client before it is disconnected; 0 means any number.
 #[derive(Debug)]
 pub(crate) struct OutputLimit {
-    /// With more, at once.
+    /// With more, it is disconnected at once.
     pub(crate) hard_bytes: Tunable,
-    /// With more for so many seconds.
+    /// With more for `soft_seconds`, it is disconnected.
     pub(crate) soft_bytes: Tunable,
     pub(crate) soft_seconds: Tunable,
 }
@@ -70,7 +70,7 @@ impl OutputLimit {
 pub(crate) struct Settings {
     /// `maxclients`
     pub(crate) max_clients: Tunable,
-    /// `timeout`, in milliseconds: a client that sends nothing for so long is disconnected; 0 means never.
+    /// `timeout`, in milliseconds: a client that sends nothing for this long is disconnected; 0 means never.
     pub(crate) idle_ms: Tunable,
     /// `tcp-keepalive`, in seconds; 0 means that it is off.
     pub(crate) keepalive_seconds: Tunable,
@@ -78,7 +78,7 @@ pub(crate) struct Settings {
     pub(crate) max_argument_bytes: Tunable,
     /// `client-query-buffer-limit`: the longest request.
     pub(crate) max_request_bytes: Tunable,
-    /// `lua-time-limit`, in milliseconds: a script that runs for so long is ended; 0 means never.
+    /// `lua-time-limit`, in milliseconds: a script that runs for this long is ended; 0 means never.
     pub(crate) script_ms: Tunable,
     /// `client-output-buffer-limit normal`
     pub(crate) normal_output: OutputLimit,
@@ -118,7 +118,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Takes over with what a server is started.
+    /// Applies the settings with which a server is started.
     pub(crate) fn apply(&self, config: &ServerConfig) {
         self.max_clients.set(config.max_clients as u64);
         let idle_ms = config.idle_timeout.map_or(0, |idle| idle.as_millis().max(1));

@@ -43,9 +43,9 @@ pub(crate) struct Shared {
     bound: OnceLock<SocketAddr>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<TlsAcceptor>,
-    /// Whether a client has asked for the end of the server, for its owner.
+    /// Whether a client has asked for the end of the server. Its owner waits for that.
     shutdown_wanted: watch::Sender<bool>,
-    /// Whether that client has said that the cache is to be saved, or is not.
+    /// Whether to save the cache at the end, if that client has said so or the opposite.
     saves_at_shutdown: Mutex<Option<bool>>,
 }
 
@@ -136,7 +136,7 @@ impl Shared {
         self.stats.since_reset(self.totals())
     }
 
-    /// Says whether the cache is to be saved at the end of the server, whatever the configuration says.
+    /// Sets whether to save the cache at the end of the server, whatever the configuration says.
     pub(crate) fn save_at_shutdown(&self, saves: bool) {
         *self.saves_at_shutdown.lock().unwrap_or_else(PoisonError::into_inner) = Some(saves);
     }
@@ -169,7 +169,7 @@ impl Shared {
         let _ = self.bound.set(address);
     }
 
-    /// Whether a client has said that the cache is to be saved at the end, or is not.
+    /// Whether to save the cache at the end, if a client has said so or the opposite.
     pub(crate) fn wants_save_at_shutdown(&self) -> Option<bool> {
         *self.saves_at_shutdown.lock().unwrap_or_else(PoisonError::into_inner)
     }

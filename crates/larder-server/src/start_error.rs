@@ -12,7 +12,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The address cannot be listened at.
+    /// It cannot listen at the address.
     #[error("cannot listen at {address}")]
     Listen {
         /// The address.
@@ -20,7 +20,7 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// There can be no socket at the path.
+    /// It cannot make a socket at the path.
     #[error("cannot listen at {}", .path.display())]
     ListenAtPath {
         /// The path.

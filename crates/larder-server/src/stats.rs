@@ -111,7 +111,7 @@ impl ThreadStats {
     /// Adds to a counter of this thread.
     #[inline]
     pub(crate) fn add(counter: &AtomicU64, amount: u64) {
-        // Relaxed, and not one step: only this thread writes.
+        // Relaxed, and not one atomic step: only this thread writes.
         counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
     }
 
@@ -124,10 +124,10 @@ impl ThreadStats {
     }
 }
 
-/// So many kinds of errors are counted; the rest count as `OTHER`.
+/// The most kinds of errors that are counted; the rest count as `OTHER`.
 const MAX_ERROR_CODES: usize = 64;
 
-/// Commands per second are the mean since the last time that they were asked for, if that was so long ago.
+/// Commands per second are the mean since they were last asked for, if that was at least this long ago.
 const RATE_WINDOW: Duration = Duration::from_millis(500);
 
 /// The counts of all threads.
@@ -197,7 +197,7 @@ impl Totals {
     }
 }
 
-/// How many commands there were up to a moment, and in the second before it.
+/// The number of commands up to a moment, and their rate before it.
 #[derive(Debug)]
 struct Rate {
     at: Instant,
@@ -253,7 +253,7 @@ impl ServerStats {
         *lock(&self.at_reset) = totals;
     }
 
-    /// How many commands are executed in a second, by the time since this was asked last.
+    /// Commands per second since this was last asked.
     pub(crate) fn commands_per_second(&self) -> u64 {
         let mut rate = lock(&self.rate);
         let elapsed = rate.at.elapsed();

@@ -1,4 +1,4 @@
-//! The cache behind both protocols, and what each change of it must do besides.
+//! The cache behind both protocols, and what else each change of it must do.
 //!
 //! # Databases
 //! All databases are in one cache, so they share its bounds. A key of the first namespace is stored as it is;
@@ -46,7 +46,7 @@ pub(crate) struct Store {
     hub: Hub,
     /// The namespace of each database.
     namespaces: Arc<[AtomicU8]>,
-    /// Whether a namespace but the first was ever written to.
+    /// Whether a namespace other than the first was ever written to.
     uses_namespaces: AtomicBool,
     /// Counts reads, if somebody wants to know.
     hot_keys: Option<HotKeys>,
@@ -102,7 +102,7 @@ impl Store {
         self.commands.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held while a command runs beside which no other may run. The thread must not hold
+    /// Held while a command runs that no other may run beside. The thread must not hold
     /// [`shared`](Self::shared).
     pub(crate) fn exclusive(&self) -> ShardedLockWriteGuard<'_, ()> {
         self.commands.write().unwrap_or_else(PoisonError::into_inner)

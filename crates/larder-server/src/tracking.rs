@@ -2,7 +2,7 @@
 //!
 //! A client that tracks keys in the default mode is registered for each key that it reads. The first change of the
 //! key takes the key out of the table, and posts an invalidation to those who were registered. A client in
-//! broadcasting mode is registered for prefixes instead, for as long as it likes.
+//! broadcasting mode is registered for prefixes instead, until it stops tracking.
 //!
 //! # No invalidation is missed
 //! A client is registered for a key *before* it reads the key. A writer takes the key out of the table
@@ -26,9 +26,9 @@
 //! still valid, which does no harm.
 //!
 //! # Bounds
-//! The table has at most [`Tracking::max_keys`] keys, and not more bytes than so many short keys with a few readers
-//! take. With more, random keys are invalidated. Readers that have gone are dropped from a key whenever
-//! their number has doubled. A client that does not read its invalidations is disconnected by its mailbox.
+//! The table has at most [`Tracking::max_keys`] keys, and not more bytes than that many short keys with a few readers
+//! take. With more, random keys are invalidated. Readers that have gone are dropped from a key whenever their number
+//! has doubled. A client that does not read its invalidations is disconnected by its mailbox.
 #![forbid(unsafe_code)]
 
 use std::cell::OnceCell;
@@ -50,11 +50,12 @@ const SHARDS: usize = 64;
 /// The default of [`Tracking::max_keys`].
 const MAX_KEYS: usize = 1_000_000;
 
-/// The keys and their readers may take so many bytes for each key that the table may have, and so many at any rate.
+/// The bytes that the keys and their readers may take for each key that the table may have, and the least bound on
+/// them.
 const BYTES_PER_KEY: usize = 256;
 const MIN_BYTES: usize = 16 << 20;
 
-/// From so many readers of one key on, those that have gone are looked for.
+/// From this many readers of one key on, those that have gone are swept out.
 const SWEPT_FROM_READERS: usize = 64;
 
 /// The channel on which clients of version 2 of the protocol receive the invalidations of another client.
@@ -67,7 +68,7 @@ pub(crate) struct TrackingOptions {
     pub(crate) is_broadcast: bool,
     /// It is not notified of its own changes.
     pub(crate) is_no_loop: bool,
-    /// The client that is notified in its stead.
+    /// The client that is notified instead of it.
     pub(crate) redirect: Option<ClientId>,
 }
 
@@ -76,7 +77,7 @@ pub(crate) struct TrackingOptions {
 pub(crate) struct Tracker {
     client: Arc<Client>,
     pub(crate) options: TrackingOptions,
-    /// The client that was to be notified in its stead has gone.
+    /// The client that was notified instead of it has gone.
     is_broken: AtomicBool,
 }
 
@@ -154,8 +155,8 @@ impl Tracking {
         self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has a client notified of changes from now on, or changes how it is notified; in broadcasting mode of keys with
-    /// these prefixes, besides those that it has already. Calls `joined` with the table of clients locked.
+    /// Has a client notified of changes from now on, or changes how it is notified; in broadcasting mode, of keys with
+    /// these prefixes besides those that it has already. Calls `joined` with the table of clients locked.
     pub(crate) fn start<'p>(
         &self,
         client: &Arc<Client>,
@@ -185,9 +186,9 @@ impl Tracking {
         joined();
     }
 
-    /// Stops to notify a client, which has these prefixes. Its keys stay in the table until they are changed, or until
-    /// nobody tracks in the default mode. Calls
-    /// `left` with whether any client tracks in the default mode, and whether any does in the other.
+    /// Stops notifying a client, which has these prefixes. Its keys stay in the table until they are changed, or until
+    /// nobody tracks in the default mode. Calls `left` with whether any client tracks in the default mode, and whether
+    /// any does in the other.
     pub(crate) fn stop<'p>(
         &self,
         client: ClientId,
@@ -412,7 +413,7 @@ impl Tracking {
     }
 }
 
-/// An invalidation of some keys, or of all. It is encoded once for each form, when a client is to have it.
+/// An invalidation of some keys, or of all. It is encoded once for each form, when the first client gets it.
 struct Invalidation<'k> {
     keys: Option<&'k [&'k [u8]]>,
     push: OnceCell<Arc<[u8]>>,

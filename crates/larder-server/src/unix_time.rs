@@ -1,4 +1,4 @@
-//! Times of the system's clock, in which clients give deadlines and are answered.
+//! Times of the system's clock, in which clients give and receive deadlines.
 //!
 //! The cache has a clock of its own, which is never set, and knows how long entries have left. A deadline that a
 //! client gives becomes a lifetime by the system's clock when it is given; asked for, it follows from that
@@ -8,7 +8,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The longest lifetime: 500 years. The cache counts nanoseconds, and takes what it cannot count for ever.
+/// The longest lifetime: 500 years. The cache counts nanoseconds, and treats what it cannot count as for ever.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(500 * 365 * 24 * 60 * 60);
 
 /// The time since 1970; zero before that.
@@ -23,13 +23,13 @@ pub(crate) fn lifetime_until(unix_ms: i64) -> Duration {
     until.saturating_sub(now()).min(MAX_LIFETIME)
 }
 
-/// The time that is so long after another one, in milliseconds since 1970, rounded to the nearest.
+/// The time this long after another one, in milliseconds since 1970, rounded to the nearest.
 pub(crate) fn ms_after(time: Duration, left: Duration) -> i64 {
     let rounded = time.saturating_add(left).saturating_add(Duration::from_micros(500));
     i64::try_from(rounded.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A duration in milliseconds. A part of one counts as a whole one, so that what lives has at least one left.
+/// A duration in milliseconds. Rounded up, so that what lives has at least one left.
 pub(crate) fn ms_rounded_up(left: Duration) -> i64 {
     i64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
 }

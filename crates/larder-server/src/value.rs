@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::hash_map::SmallHash;
 use crate::version::Version;
 
-/// What an entry takes besides the heap bytes of its key and value, about: for a weigher that bounds memory.
+/// About what an entry takes besides the heap bytes of its key and value, for a weigher that bounds memory.
 ///
 /// It is the key and the value themselves, what the cache keeps of an entry, and what allocators add. With
-/// mimalloc, each entry takes 117 bytes, or 128 in a cache that evicts, and the program some 47 MB besides; so these
-/// are the bytes by which the process grows for each of some millions of entries. `servers memory` of the benchmarks measures it.
+/// mimalloc, each entry takes 117 bytes, or 128 in a cache that evicts, and the program some 47 MB besides; so the
+/// process grows by this for each of some million entries. `servers memory` of the benchmarks measures it.
 pub const ENTRY_BYTES: usize = 136;
 
 /// Byte strings from this length on are shared by clones instead of copied.
@@ -87,7 +87,7 @@ struct SharedValue {
     freshness: Freshness,
 }
 
-/// Whether a client of memcached is to load a value anew.
+/// Whether a client of memcached should load a value anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Freshness {
     /// It was invalidated, and may be used until there is a new one.
@@ -131,7 +131,7 @@ impl Value {
         Self { form: ValueForm::Shared { shared: Arc::new(shared), stamp } }
     }
 
-    /// Whether a client is to load it anew.
+    /// Whether a client should load it anew.
     pub(crate) fn freshness(&self) -> Freshness {
         match &self.form {
             ValueForm::Bytes { .. } => Freshness::default(),
@@ -153,8 +153,8 @@ impl Value {
         self.clone().with_version(Version::next())
     }
 
-    /// The same content with another version, such as one that a client has chosen. Of its number the lower 62
-    /// bits are kept.
+    /// The same content with another version, such as one that a client has chosen. The lower 62 bits of its number are
+    /// kept.
     #[must_use]
     pub fn with_version(mut self, new: Version) -> Self {
         match &mut self.form {

@@ -1,4 +1,4 @@
-//! Versions: a number for each write, which also says when it was.
+//! Versions: a number for each write, which also tells its time.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -28,7 +28,7 @@ thread_local! {
         if number < THREADS { number } else { 0 }
     };
     static LAST: Cell<u64> = const { Cell::new(0) };
-    /// The time of the batch that this thread executes, in microseconds, or one of the two below.
+    /// The time of the batch that this thread executes, in microseconds, or one of the two constants below.
     static BATCH_US: Cell<u64> = const { Cell::new(NO_BATCH) };
 }
 
@@ -151,7 +151,7 @@ impl CasToken {
         self == Self::of(version) || self.0 == version.0
     }
 
-    /// Whether it names a later version, as far as that can be known: of versions that clients have chosen.
+    /// Whether it names a later version. That is known only of versions that clients have chosen.
     pub(crate) const fn is_after(self, version: Version) -> bool {
         version.0 <= MAX_TOKEN && self.0 > version.0
     }

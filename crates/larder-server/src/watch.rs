@@ -1,12 +1,11 @@
 //! Keys that clients watch for a transaction.
 //!
-//! A transaction fails if a watched key has changed since it was watched. Two tests find that out. Commands mark
-//! the transactions that watch the key that they change; a step that leaves the key as it was, such as a removal
-//! and a new insertion of the same, counts too. Besides, `EXEC` compares the versions of the values with those at
-//! the time of `WATCH`; so a transaction also fails because of changes within the process, evictions,
-//! expirations, and databases that were emptied or swapped, but not because of a key that had expired before.
-//! `WATCH` and `EXEC` run with no other command under way (`Store::exclusive`), so none is between its change
-//! and its mark.
+//! A transaction fails if a watched key has changed since it was watched. There are two tests. Commands mark the
+//! transactions that watch the key that they change; a step that leaves the key as it was, such as a removal and a new
+//! insertion of the same, counts too. Besides, `EXEC` compares the versions of the values with those at the time of
+//! `WATCH`; so a transaction also fails because of changes within the process, evictions, expirations, and databases
+//! that were emptied or swapped, but not because of a key that had expired before. `WATCH` and `EXEC` run with no other
+//! command under way (`Store::exclusive`), so none is between its change and its mark.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;

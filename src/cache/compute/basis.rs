@@ -56,7 +56,7 @@ where
         Some((pointer, entry, self.is_valid(pointer)))
     }
 
-    /// What an entry is made of that takes the place of `valid`, or is the first of its key.
+    /// What the entry that replaces `valid`, or is the first of its key, is made of.
     pub(super) fn basis<Q, O>(
         &self,
         valid: Option<(EntryPtr, &Entry<K, V>)>,
@@ -120,7 +120,7 @@ where
     }
 
     /// Gives `new`, which is about to replace `valid`, the deadline that the user's `Expiry` computes, or that
-    /// of `valid`, if it keeps that. Then it returns until when `valid` lives at most, for
+    /// of `valid`, if it keeps that. In that case it returns the latest time to which `valid` may live, for
     /// [`note_replaced`](Self::note_replaced).
     pub(super) fn set_deadline(
         &self,
@@ -132,7 +132,7 @@ where
         let timing = &self.shared.engine.timing;
         match (lifetime, valid) {
             (Some(lifetime), _) => {
-                self.prepare(new, valid, lifetime, answer);
+                self.apply_expiry(new, valid, lifetime, answer);
                 None
             }
             (None, Some((old, _))) => {

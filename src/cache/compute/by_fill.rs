@@ -136,13 +136,13 @@ where
             if !is_expected {
                 return Attempt::Done(Concluded::Outdated);
             }
-            // An entry that has left meanwhile, where any will do, is looked for again.
+            // If any entry will do, and this one has left meanwhile, the next attempt searches again.
             let outdated = || match expected {
                 Expected::Seen(_) => Attempt::Done(Concluded::Outdated),
                 Expected::Anything => Attempt::Retry,
             };
-            // Once the listener was notified, the entry has to leave. The gate keeps all changes out which
-            // could have made the fill stale before.
+            // Once the listener was notified, the entry has to leave. The gate keeps out all changes that could have
+            // made the fill stale before.
             let is_due = notified.is_some();
             if !is_due && open.lock_fresh().is_none() {
                 return Attempt::Done(Concluded::Outdated);
@@ -169,7 +169,7 @@ where
             };
             change.reserve_pinned(if stores { ChangeKind::Replace } else { ChangeKind::Remove });
             let is_outdated = !is_due && self.is_valid(old) != was_valid;
-            // From here to the note of the change, no code of the user's may run.
+            // From here until the change is noted, no user code may run.
             let fresh = open.lock_fresh();
             if fresh.is_none() && !is_due {
                 return Attempt::Done(Concluded::Outdated);

@@ -17,7 +17,7 @@ use crate::listener::MustNotWait;
 use crate::reclaim::Guard;
 use crate::table::AttemptStage;
 
-/// After so many optimistic attempts that other threads have made fail, a computation goes on by a fill.
+/// After this many failed optimistic attempts, a computation goes on by a fill.
 const OPTIMISTIC_ATTEMPTS: u32 = 8;
 
 /// How far an optimistic computation has come.

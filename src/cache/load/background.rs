@@ -33,7 +33,7 @@ pub(crate) enum Loader<K, V, E> {
     Async(Arc<AsyncLoader<K, V, E>>),
 }
 
-/// What a load comes to.
+/// What a loader returns.
 type LoadResult<V, E> = Result<Loaded<V>, E>;
 
 pub(crate) type BlockingLoader<K, V, E> = dyn Fn(&K, &Load<K, V>) -> LoadResult<V, E> + Send + Sync;
@@ -133,8 +133,8 @@ where
         drop(self.shared.settings.background.spawn(task));
     }
 
-    /// The value of `key`, which `loader` loads if it is missing; expired and ageing values are renewed in the
-    /// background.
+    /// The value of `key`, which `loader` loads if it is missing; values that are due or have expired are renewed in
+    /// the background.
     pub(crate) fn get_or_load_bound<Q, E>(
         &self,
         key: &Q,
@@ -304,13 +304,10 @@ where
         loader: &'c Loader<K, V, E>,
     ) -> Self {
         let loading = &cache.shared.settings.loading;
-        let in_ns = |timeout: Option<_>| timeout.map_or(u64::MAX, nanoseconds);
-        let deadline_ns = match loading.hard_timeout {
-            None => u64::MAX,
-            Some(timeout) => cache.now_ns().saturating_add(nanoseconds(timeout)),
-        };
+        let ahead = |timeout| cache.now_ns().saturating_add(nanoseconds(timeout));
+        let deadline_ns = loading.hard_timeout.map_or(u64::MAX, ahead);
         let mut flow = Flow::new(cache, key, hash, Answers::ValueOrNone, deadline_ns);
-        flow.soft_timeout_ns = in_ns(loading.soft_timeout);
+        flow.soft_timeout_ns = loading.soft_timeout.map_or(u64::MAX, nanoseconds);
         Self { flow, cache, loader }
     }
 
@@ -329,9 +326,9 @@ where
                     Ok(Some(self.flow.use_old(old)))
                 }
                 LoadStep::Lead(leader) => {
-                    // Where the call may have to return before the loader does, that runs elsewhere. If the
-                    // executor has dropped it, it runs here; so it does within another load that the executor
-                    // runs, which may have no thread for this one until that has returned.
+                    // If the call may have to return before the loader does, the loader runs elsewhere. It runs here if
+                    // the executor has dropped it, or within another load that the executor runs: the executor may have
+                    // no thread for this one until that has returned.
                     let is_bounded = self.flow.deadline_ns != u64::MAX;
                     if !is_bounded
                         || self.flow.has_delegated
@@ -371,7 +368,7 @@ where
 pub(super) struct TaskAlarm(Option<(u64, Alarm)>);
 
 impl TaskAlarm {
-    /// Lets the task be woken at `until_ns` at the latest.
+    /// Has the task woken at `until_ns` at the latest.
     pub(super) fn set<K, V, S>(&mut self, cache: &Cache<K, V, S>, until_ns: u64, cx: &Context<'_>) {
         let is_set = self
             .0

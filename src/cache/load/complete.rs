@@ -11,6 +11,7 @@ use crate::base::equivalent::ToKey;
 use crate::base::error::{Inserted, Rejection};
 use crate::base::hash::KeyHash;
 use crate::base::load_error::LoadError;
+use crate::base::load_time::LoadTime;
 use crate::base::stats::Counter;
 use crate::base::sync::{self, Ordering};
 use crate::buffer::write_buffer::{ChangeKind, Event};
@@ -35,8 +36,8 @@ where
     S: BuildHasher,
 {
     /// Ends a load that began at `started_ns`, and whose loader has returned `loaded`: stores the value, unless
-    /// the key was changed since the load began, and tells the waiters. `load` is the loader's context, if it
-    /// had one.
+    /// the key was changed since the load began, and notifies the waiters. `load` is the loader's context, if it had
+    /// one.
     pub(super) fn complete_load<E>(
         &self,
         leader: Leader<K, V>,
@@ -82,14 +83,14 @@ where
                 value.clone()
             }
             Ok(Loaded::Missing) => {
-                // First, since to remember the key closes the fill.
+                // First, since remembering the key closes the fill.
                 let is_absent = self.remove_outdated(&leader);
                 match &self.shared.settings.missing {
                     Some(missing) if is_absent => {
                         missing.store(leader.key().clone(), settings.ttl, leader.fill());
-                        // SeqCst: between the memory and the look at the table; pairs with the fence in
-                        // `forget_known`. An insertion that marked the fills before this one was opened is seen
-                        // here, or forgets the key after its step.
+                        // SeqCst: between the store in the memory and the search of the table; pairs with the fence in
+                        // `forget_known`. An insertion that marked the fills before this one was opened is seen here,
+                        // or forgets the key after its step.
                         sync::fence(Ordering::SeqCst);
                         if self.find(leader.key(), hash, &reclaim::pin()).is_some() {
                             self.shared.engine.forget_known(hash);
@@ -161,7 +162,7 @@ where
     }
 
     /// Gives the entry whose value is still right a new lifetime. Says whether it did; if not, the entry has
-    /// left, or the loader has set what an entry has from its beginning, so the value has to be stored anew.
+    /// left, or the loader has set a trait that an entry has for life, so the value has to be stored anew.
     fn renew_loaded(
         &self,
         leader: &Leader<K, V>,
@@ -217,8 +218,7 @@ where
         removed.unwrap_or(false)
     }
 
-    /// What a loaded value is stored with. `kept` is what the entry had whose value it is, if it had been stored
-    /// before.
+    /// What a loaded value is stored with. `kept` are the traits of the entry that had the value already, if any.
     fn load_traits(
         &self,
         options: InsertOptions<'_>,
@@ -279,7 +279,7 @@ where
         let lifetime = traits.lifetime;
         let new = self.make(hash, weight.units, key, value, traits);
         if self.needs_load_times() {
-            Self::note_load_time(&new, load_time);
+            new.set_load_time(LoadTime::of(load_time));
         }
         let _loan = self.borrow_for(&new, weight, hash);
         let mut answer = None;
@@ -296,7 +296,7 @@ where
             let old = match found {
                 Some(old) => old,
                 None => {
-                    self.prepare(incoming.entry(), None, lifetime, &mut answer);
+                    self.apply_expiry(incoming.entry(), None, lifetime, &mut answer);
                     let new = incoming.take();
                     new.as_ptr().set_unconfirmed();
                     let on_attempt = |stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
@@ -305,7 +305,7 @@ where
                     match engine.table.insert_if_absent(new, on_attempt, guard) {
                         Ok(new) => {
                             change.commit(Event::Inserted(new), RemovalCause::Explicit);
-                            // Also if it is refused: then it counts as invalidated when it leaves.
+                            // Counted even if it is refused below: it counts as invalidated when it leaves.
                             self.count(Counter::Inserts, guard);
                             let confirm = || {
                                 new.confirm();
@@ -325,7 +325,7 @@ where
                 }
             };
             let entry = engine.table.at(old, guard);
-            // Before the listener is notified, as it then has to leave.
+            // Before the listener is notified: after that, the entry has to leave.
             if change.notified().is_none() {
                 if !fill.is_fresh() {
                     return Attempt::Done(StoredLoad::Stale);
@@ -337,7 +337,7 @@ where
             if change.must_notify(old, || self.cause_now(old, RemovalCause::Replaced)) {
                 return Attempt::Retry;
             }
-            self.prepare(incoming.entry(), Some((old, entry)), lifetime, &mut answer);
+            self.apply_expiry(incoming.entry(), Some((old, entry)), lifetime, &mut answer);
             if !change.reserve(ChangeKind::Replace) {
                 return Attempt::Retry;
             }
@@ -425,9 +425,8 @@ where
         self.may_use_stale() || self.shared.settings.weighs_costs
     }
 
-    /// The time of the cache, for the beginning and the end of a load: as a cheap reading of the clock has it, if
-    /// a few milliseconds do not matter. Over many loads, the sum of the times between two such readings comes
-    /// out right.
+    /// The time of the cache, for the beginning and the end of a load: read cheaply if a few milliseconds do not
+    /// matter. Over many loads, the errors of such readings cancel out.
     pub(super) fn load_clock_ns(&self) -> u64 {
         let time = &self.shared.engine.timing.time;
         let needs_exact = self.shared.engine.load_times.is_some() || self.needs_load_times();

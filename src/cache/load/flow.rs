@@ -55,15 +55,15 @@ pub(super) struct Flow<'c, K, V, S, Q: ?Sized> {
     is_handed_over: bool,
     /// When the load that the call leads has begun, in the cache's time.
     pub(super) started_ns: u64,
-    /// A value that has expired, for the case that the load fails.
+    /// An older value, in case the load fails.
     pub(super) fallback: Option<V>,
     /// How long the call waits if it has a fallback.
     pub(super) soft_timeout_ns: u64,
     /// Whether the value that the call refreshes has expired.
     pub(super) is_overdue: bool,
-    /// By which it is decided whether this call renews a value early.
+    /// The random number that decides whether this call renews a value early.
     random: Option<f64>,
-    /// What the entry that the call has found last was stored with.
+    /// The traits of the entry that the call found last.
     kept: KeptTraits,
     /// Whether the call has let another thread or task run its loader, and has not given that up.
     pub(super) has_delegated: bool,
@@ -124,7 +124,7 @@ where
             hash,
             answers,
             deadline_ns,
-            // Other caches have looked already, and have no stale values.
+            // In other caches the caller has already looked, and there are no stale values.
             has_begun: !cache.may_use_stale(),
             waiter: None,
             has_waited: false,
@@ -207,7 +207,7 @@ where
 
     /// Begins in a cache that renews values or keeps expired ones. `None` if the key has to be loaded.
     fn begin(&mut self) -> Option<LoadStep<K, V>> {
-        let (old, is_expired) = match self.look() {
+        let (old, is_expired) = match self.present() {
             Present::Nothing => return None,
             Present::Current(value) => return Some(LoadStep::Found(value)),
             Present::Throttled(value) => {
@@ -234,7 +234,7 @@ where
         };
         // Keys are compared, and the value is cloned.
         leader.keep_running();
-        match self.look() {
+        match self.present() {
             Present::Due(_) | Present::Overdue(_) => {}
             // Another call has refreshed it a moment ago.
             Present::Current(value) => {
@@ -269,7 +269,7 @@ where
         self.deadline_ns = self.deadline_ns.min(soft_ns);
     }
 
-    fn look(&mut self) -> Present<V> {
+    fn present(&mut self) -> Present<V> {
         let cache = self.cache;
         let guard = reclaim::pin();
         if let Some((pointer, entry)) = cache.find(self.key, self.hash, &guard) {
@@ -363,8 +363,8 @@ where
         is_known
     }
 
-    /// Notes the value that the call renews, if it does, to return that if the load fails.
-    pub(super) fn refreshes(&mut self, old: Option<V>) {
+    /// Keeps the value that the call renews, if any, to return it if the load fails.
+    pub(super) fn keep_as_fallback(&mut self, old: Option<V>) {
         self.fallback = old.or(self.fallback.take());
     }
 

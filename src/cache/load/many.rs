@@ -226,7 +226,7 @@ where
     }
 }
 
-/// Renews a value elsewhere: given the leader's part, when the load has begun, and the old value.
+/// Renews a value elsewhere, given the leader's part, the time when the load began, and the old value.
 pub(crate) type Refresh<'r, K, V> = &'r mut (dyn FnMut(Leader<K, V>, u64, V) + Send);
 
 /// One call for many keys on its way.
@@ -246,7 +246,7 @@ enum Round<'c, K, V, S, Q: ?Sized> {
     Wait(u64),
 }
 
-/// A key that the call leads the flight of.
+/// A key whose flight the call leads.
 struct Led<'c, K, V, S, Q: ?Sized> {
     /// The place of its result.
     at: usize,
@@ -323,7 +323,7 @@ where
                         Ok(Some(flow.use_old(old)))
                     }
                     None => {
-                        flow.refreshes(Some(old));
+                        flow.keep_as_fallback(Some(old));
                         leading.push(Led { at, leader, flow });
                         continue;
                     }

@@ -47,17 +47,17 @@ trait MissingKeys: KnownKeys {
     fn insert(&self, hash: KeyHash, missing: Arc<MissingKey>, ttl: Option<Duration>);
     /// Forgets a key, if it is still there.
     fn remove(&self, hash: KeyHash, missing: &Arc<MissingKey>);
-    /// Whether there is a key of that hash that was confirmed, and is the one that is looked for.
+    /// Whether the key of that hash was confirmed and satisfies `is_it`.
     fn has(&self, hash: KeyHash, is_it: &dyn Fn(&AnyKey) -> bool) -> bool;
 }
 
 impl KnownMissing {
-    /// Keeps them in `keys`, by whose bound and lifetime they leave.
+    /// Keeps them in `keys`, whose bound and lifetime apply to them.
     pub(crate) fn new(keys: Cache<u64, Arc<MissingKey>>) -> Self {
         Self(Arc::new(MissingByHash { keys }))
     }
 
-    /// What changes of keys make the cache forget.
+    /// The keys that changes make the cache forget.
     pub(crate) fn known_keys(&self) -> Arc<dyn KnownKeys> {
         Arc::clone(&self.0) as Arc<dyn KnownKeys>
     }

@@ -85,7 +85,7 @@ impl<'t> LoadOptions<'t> {
         Self { insert: InsertOptions::new(), deadline: None }
     }
 
-    /// The call waits for another caller's load for at most so long, by the cache's clock, and then returns
+    /// The call waits for another caller's load for at most `deadline`, by the cache's clock, and then returns
     /// [`LoadError::DeadlineExceeded`](crate::LoadError::DeadlineExceeded). The load goes on for the others.
     /// With `Duration::ZERO` it does not wait at all; a duration beyond 584 years means for ever.
     ///
@@ -194,8 +194,8 @@ impl<K, V> Load<K, V> {
     }
 
     /// The new entry lives for `ttl`, as with [`InsertOptions::ttl`]. It takes precedence over the options of
-    /// the call. If the loader finds that there is [no value](Loaded::Missing), that is remembered for `ttl`, where
-    /// such keys are remembered.
+    /// the call. If the loader finds that there is [no value](Loaded::Missing), that is remembered for `ttl`, if the
+    /// cache remembers such keys.
     pub fn set_ttl(&self, ttl: Duration) {
         self.set(|settings| settings.ttl = Some(ttl));
     }
@@ -218,7 +218,7 @@ impl<K, V> Load<K, V> {
         self.set(|settings| settings.namespace = Some(namespace.to_owned()));
     }
 
-    /// A miss on the key would cost so much, as with [`InsertOptions::cost`]. It takes precedence over the options of
+    /// A miss on the key would cost `cost`, as with [`InsertOptions::cost`]. It takes precedence over the options of
     /// the call, and over the time that the load takes.
     pub fn set_cost(&self, cost: Duration) {
         self.set(|settings| settings.cost = Some(cost));

@@ -157,8 +157,8 @@ where
     /// [`get_or_insert_with_async`](Self::get_or_insert_with_async).
     ///
     /// The [deadline](LoadOptions::load_deadline) counts from the first poll, and also ends a load that this call
-    /// leads; then another caller that waits runs its own loader. It wakes the task by a thread that all caches of
-    /// the process share.
+    /// leads; then another caller that waits runs its own loader. A thread that all caches of the process share wakes
+    /// the task.
     ///
     /// # Errors
     /// As `get_or_load`.
@@ -363,14 +363,14 @@ where
         }
     }
 
-    /// Begins to run the loader, while `old` is renewed if that is given.
+    /// Begins to run the loader, which renews `old` if that is given.
     fn lead(
         &mut self,
         missed: &mut Missed<'f, K, V, S, Q, F>,
         leader: Leader<K, V>,
         old: Option<V>,
     ) {
-        missed.flow.refreshes(old);
+        missed.flow.keep_as_fallback(old);
         let load = self.load.take().expect("a call leads once");
         let mut setup = Setup::new(&missed.flow.fallback);
         let future = {
@@ -389,7 +389,7 @@ where
         Poll::Ready(missed.flow.answer(result))
     }
 
-    /// Lets the task be woken at `until_ns` at the latest.
+    /// Waits, at most until `until_ns`.
     fn wait(
         &mut self,
         mut missed: Box<Missed<'f, K, V, S, Q, F>>,

@@ -9,7 +9,7 @@
 //! | a value computed from the one that is there | [`update`](crate::Cache::update), [`entry`](crate::Cache::entry), [`fetch_add`](crate::Cache::fetch_add) |
 //! | many keys by one query | [`get_many_or_load`], [`try_get_many_or_load`], [`with_bulk_loader`](crate::LoadingCache::with_bulk_loader) |
 //! | one loader for all calls, and refreshes in the background | [`build_with_loader`], [`build_with_async_loader`] |
-//! | to load in a way that none of these fits | [`begin_fill`] |
+//! | to load in any other way | [`begin_fill`] |
 //!
 //! ```
 //! use larder::Cache;
@@ -107,7 +107,7 @@
 //! match cache.get_or_load(&7, options, |_| Ok::<_, std::io::Error>(Loaded::Store(70))) {
 //!     Ok(Some(value)) => assert_eq!(value, 70),
 //!     Ok(None) => println!("there is no such row"),
-//!     Err(LoadError::DeadlineExceeded) => println!("another call is loading it, for long already"),
+//!     Err(LoadError::DeadlineExceeded) => println!("another call has been loading it for long"),
 //!     Err(error) => println!("{error}"),
 //! }
 //! # Ok::<(), larder::BuildError>(())
@@ -195,8 +195,8 @@
 //! | [`stale_if_error(d)`](crate::Builder::stale_if_error) | until `d` after its deadline, calls get the old value if the load fails | off |
 //! | [`refresh_throttle(d)`](crate::Builder::refresh_throttle) | for `d` after a failure, calls get the old value without another try | 1 s |
 //! | [`load_timeout(d)`](crate::Builder::load_timeout) | a load that takes longer than `d` no longer holds the key | 60 s |
-//! | [`soft_timeout(d)`](crate::Builder::soft_timeout) | who has waited for `d` gets the old value, if there is one; for loading caches | off |
-//! | [`hard_timeout(d)`](crate::Builder::hard_timeout) | who has waited for `d` gets [`LoadError::TimedOut`]; for loading caches | off |
+//! | [`soft_timeout(d)`](crate::Builder::soft_timeout) | a call that has waited for `d` gets the old value, if there is one; for loading caches | off |
+//! | [`hard_timeout(d)`](crate::Builder::hard_timeout) | a call that has waited for `d` gets [`LoadError::TimedOut`]; for loading caches | off |
 //! | [`negative_time_to_live(d)`](crate::Builder::negative_time_to_live) | that there is no value is remembered for `d` | off |
 //!
 //! What a call gets then:
@@ -219,8 +219,8 @@
 //! than the call, it runs within that call, which returns the new value, or the old one if the load fails. A
 //! loader that asks for its own key while that is renewed gets the old value too.
 //!
-//! A refresh that fails leaves the old value where it is, until its own end. Nothing waits for a refresh: not
-//! expiry, and no other call. A value that is not asked for is not renewed.
+//! A refresh that fails leaves the old value where it is, until its own end. Neither expiry nor any other call waits
+//! for a refresh. A value that is not asked for is not renewed.
 //!
 //! ```
 //! use std::time::Duration;
@@ -285,12 +285,13 @@
 //! Refreshes of loading caches, and their loads if there is a soft or hard timeout, run in a small pool that all
 //! caches of the process share: at most 17 threads, which start when they are needed, and more only while loaders
 //! wait for other loads. One slow source can take all of them, so give caches with timeouts that matter an
-//! executor of their own. The pool drives asynchronous loaders too, but not those that need the sockets or timers of their runtime. For these, and to bound the loads
-//! in your own way, give an [executor](crate::Builder::load_executor): tokio's `Handle` with the feature `tokio`,
-//! [`ThreadPerTask`](crate::ThreadPerTask), or a closure that takes a [`LoadTask`](crate::LoadTask) and runs it,
-//! now or later, as a future or by [`run`](crate::LoadTask::run). An executor may drop a task: then
-//! the [throttle](crate::Builder::refresh_throttle) holds the next refresh back, and a call that waits for the load
-//! runs the loader itself. A task may outlive its cache: its loader runs, and the value is dropped.
+//! executor of their own. The pool drives asynchronous loaders too, but not those that need the sockets or timers of
+//! their runtime. For these, and to bound the loads in your own way, give an [executor](crate::Builder::load_executor):
+//! tokio's `Handle` with the feature `tokio`, [`ThreadPerTask`](crate::ThreadPerTask), or a closure that takes a
+//! [`LoadTask`](crate::LoadTask) and runs it, now or later, as a future or by [`run`](crate::LoadTask::run). An
+//! executor may drop a task: then the [throttle](crate::Builder::refresh_throttle) holds the next refresh back, and a
+//! call that waits for the load runs the loader itself. A task may outlive its cache: its loader runs, and the value is
+//! dropped.
 //!
 //! ```
 //! use larder::{Cache, LoadTask, Loaded};

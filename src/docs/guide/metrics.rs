@@ -1,7 +1,7 @@
 //! Metrics for Prometheus, OpenMetrics, and the crates that collect metrics.
 //!
-//! With the feature `metrics`, a `metrics::Collector` writes what any number of caches count, under names that are kept.
-//! The head of the module `metrics` lists them.
+//! With the feature `metrics`, a `metrics::Collector` writes what any number of caches count, under names that are
+//! kept. The head of the module `metrics` lists them.
 //!
 #![cfg_attr(feature = "metrics", doc = "```")]
 #![cfg_attr(not(feature = "metrics"), doc = "```ignore")]
@@ -33,8 +33,8 @@
 //! The example `metrics` of the repository is a whole program.
 //!
 //! # Queries
-//! There are no ratios among the metrics, because a ratio since the start hides what happens now. Divide what two counters
-//! have grown by in the same time:
+//! There are no ratios among the metrics, because a ratio since the start hides what happens now. Divide what two
+//! counters have grown by in the same time:
 //!
 //! | question | query |
 //! |---|---|
@@ -47,8 +47,8 @@
 //! | the part of loads that fail | `rate(larder_load_failures_total[5m]) / rate(larder_loads_total[5m])` |
 //! | the miss ratio at other sizes | `rate(larder_misses_total[1h]) * on (job, instance, cache) group_right rate(larder_shadow_misses_total[1h]) / rate(larder_shadow_own_misses_total[1h])`, divided by the lookups |
 //!
-//! Worth an alert: `larder_reclamation_lag_seconds > 10`, which means that some thread keeps a pin and memory grows, and
-//! `larder_reclamation_refused == 1`.
+//! Worth an alert: `larder_reclamation_lag_seconds > 10`, which means that some thread keeps a pin and memory grows,
+//! and `larder_reclamation_refused == 1`.
 //!
 //! If evicted entries are much younger than values are useful, a larger cache has more hits. The shadow caches say how
 //! many more; see [tuning](super::tuning).
@@ -65,5 +65,5 @@
 //! | a recorder of the crate `metrics` | `metrics_facade` | call `collector.publish()` every few seconds, or before the recorder is rendered |
 //! | a meter of OpenTelemetry | `metrics_opentelemetry` | call `collector.observe(&meter)` once; each collection reads the caches |
 //!
-//! The names are the same, except for what these libraries add to names. The last two have no histogram that can be set,
-//! so they get its buckets, its sum and its count as single metrics.
+//! The names are the same, except for what these libraries add to names. The last two have no histogram that can be
+//! set, so they get its buckets, its sum and its count as single metrics.

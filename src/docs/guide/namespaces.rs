@@ -5,13 +5,13 @@
 //! minimum of it.
 //!
 //! Sharing helps the tenants that ask most, and those that are busy while others are idle. It costs the others. In the
-//! [case that was measured](crate::docs::design#namespaces), the busy tenant's hit ratio rose from 38.6 to 43.2 %, those
-//! of the other two fell from 62.9 to 58.2 % and from 56.5 to 54.0 %, and a cache for each was best in the mean.
+//! [case that was measured](crate::docs::design#namespaces), the busy tenant's hit ratio rose from 38.6 to 43.2 %,
+//! those of the other two fell from 62.9 to 58.2 % and from 56.5 to 54.0 %, and a cache for each was best on average.
 //!
 //! ```
 //! use larder::{Cache, Namespaces};
 //!
-//! // Keys are such as "acme:/orders/7".
+//! // Keys look like "acme:/orders/7".
 //! let tenants = Namespaces::by_name(|key: &String| key.split(':').next().unwrap_or(""))
 //!     .guarantee("acme", 2_000)
 //!     .guarantee("umbra", 1_000);
@@ -35,11 +35,11 @@
 //!   and [`InsertOptions::namespace`](crate::InsertOptions::namespace).
 //! - [`namespace_stats`](crate::Cache::namespace_stats) shows entries, weight, hits, insertions and evictions of
 //!   one. A lookup of an absent key does not know its namespace;
-//!   [`get_in`](crate::Cache::get_in) says it, so that the miss is counted.
+//!   [`get_in`](crate::Cache::get_in) names it, so that the miss is counted.
 //! - [`guarantee_up_to`](crate::Namespaces::guarantee_up_to) also limits a namespace, so that a noisy tenant cannot
 //!   take all that is not guaranteed.
-//! - [`shadow_namespace`](crate::Cache::shadow_namespace) answers what a tenant's hit ratio would be with half, twice or
-//!   four times its minimum. Ask it for the few tenants in question, for a while, and
+//! - [`shadow_namespace`](crate::Cache::shadow_namespace) answers what a tenant's hit ratio would be with half, twice
+//!   or four times its minimum. Ask it for the few tenants in question, for a while, and
 //!   [end](crate::Cache::end_namespace_shadow) it then:
 //!
 //! ```

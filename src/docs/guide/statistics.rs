@@ -32,7 +32,7 @@
 //! | `load_handovers` | loads that a waiter had to begin anew |
 //! | `loads_discarded` | loaded values that were not kept, because the key was changed meanwhile; they count in `rejections` too |
 //! | `refreshes` | loads that renewed a value that was still there |
-//! | `stale_hits`, `negative_hits` | calls that were answered by an expired value, or by the memory that there is none |
+//! | `stale_hits`, `negative_hits` | calls that were answered with an expired value, or because the key is known to have none |
 //!
 //! # Gauges
 //! | gauge | says |

@@ -2,8 +2,7 @@
 //!
 //! Two settings take time and threads out of a test:
 //!
-//! - [`FakeClock`](crate::test::FakeClock) stands still until the test advances it, by an hour if it
-//!   likes.
+//! - [`FakeClock`](crate::test::FakeClock) stands still until the test advances it, even by an hour.
 //! - [`Maintenance::Inline`](crate::Maintenance::Inline) starts no thread. Each call does its own work,
 //!   so evictions, expirations and notifications have happened when the call returns.
 //!

@@ -33,8 +33,8 @@
 //!
 //! [`ShadowConfig`](crate::ShadowConfig) says how exact they are and what they cost. The larger the
 //! cache, the smaller the part of its lookups that is simulated.
-//! [`reset_shadow_counts`](crate::Cache::reset_shadow_counts) begins a new period of measurement. For a cache that tenants
-//! share, [`shadow_namespace`](crate::Cache::shadow_namespace) shows the same of one tenant.
+//! [`reset_shadow_counts`](crate::Cache::reset_shadow_counts) begins a new period of measurement. For a cache that
+//! tenants share, [`shadow_namespace`](crate::Cache::shadow_namespace) shows the same for one tenant.
 //!
 //! Then [`set_capacity`](crate::Cache::set_capacity) and
 //! [`set_max_weight`](crate::Cache::set_max_weight) change the size at once. To change the policy, build

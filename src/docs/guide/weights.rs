@@ -32,9 +32,10 @@
 //!   weigher can add them.
 //! - If a value is rejected as too heavy, the old value of its key is removed too, because it was to be
 //!   overwritten and must not be read as current.
-//! - An entry of weight 0 takes nothing of `max_weight`, and the policy can evict it like any other. If entries may weigh 0, set a [`capacity`](crate::Builder::capacity) too.
-//! - The default policy goes by how often entries are used, and not by their weight, which is what counts for the bytes
-//!   of hits. [`Policy::cost_aware`](crate::Policy::cost_aware) divides by the weight: it keeps more, lighter entries.
+//! - An entry of weight 0 takes nothing of `max_weight`, and the policy can evict it like any other. If entries may
+//!   weigh 0, set a [`capacity`](crate::Builder::capacity) too.
+//! - The default policy goes by how often entries are used, not by their weight, which suits the bytes of hits.
+//!   [`Policy::cost_aware`](crate::Policy::cost_aware) divides by the weight: it keeps more, lighter entries.
 //! - [`insert_unevictable`](crate::Cache::insert_unevictable) keeps an entry outside of the bounds
 //!   until it expires, is removed or is replaced.
 //! - [`set_max_weight`](crate::Cache::set_max_weight) changes the bound while the cache runs. With the

@@ -51,7 +51,7 @@ impl Evictor {
         }
     }
 
-    /// Reports the accesses of a batch, which is empty then.
+    /// Reports the accesses of a batch, and empties it.
     pub(crate) fn report(&mut self, accesses: &mut AccessBatch) {
         let nodes = &accesses.nodes[..accesses.len];
         let is_lru = self.call_policy_impl(|policy, _| match policy.as_lru() {

@@ -2,10 +2,10 @@
 //!
 //! The policy orders the entries of all namespaces together, so it cannot name the next one of a single namespace. A
 //! partition therefore lists its entries of each namespace with a maximum, whether the policy knows them or they are
-//! kept, in the order of their insertion. The list is a clock: an old entry that was used goes to the front with its
-//! counter lowered by one, which the policy sees too. Policies lower the counters as well, when they move entries, so
-//! of the oldest few that look unused the one leaves that the policy remembers the fewest uses of. Namespaces without
-//! maximums, and caches in which none has one, have no such lists.
+//! kept, in the order of their insertion. The list gives a second chance (CLOCK): an old entry that was used goes to
+//! the front with its counter lowered by one, which the policy sees too. Policies lower the counters as well, when they
+//! move entries, so of the oldest few that look unused, the one with the fewest uses that the policy remembers leaves.
+//! Namespaces without maximums, and caches in which none has one, have no such lists.
 //!
 //! The new entry is passed over, unless it alone is heavier than the maximum; then it is the one that leaves. If the
 //! partition has no other entry of the namespace, the excess is noted for the thread to seek elsewhere
@@ -20,11 +20,11 @@ use crate::namespaces::Excess;
 use crate::policy::list::{Links, NodeList};
 use crate::tags::Account;
 
-/// How many entries an eviction passes over at most, because they were used. If there are more, the oldest of
-/// them leaves.
+/// The most entries that an eviction passes over because they were used. If there are more, the oldest of them
+/// leaves.
 const PASSED: usize = 32;
 
-/// Of how many unused entries the policy says which was used the least before.
+/// The most unused entries that an eviction compares by the uses that the policy remembers.
 const COMPARED: usize = 4;
 
 /// Entries of which one is to leave.
@@ -37,7 +37,7 @@ pub(super) struct Maximums {
     members: HashMap<u32, NodeList, ahash::RandomState>,
     /// The namespace of the newest entry, if that has a maximum, until it is known not to be above it.
     pub(super) own: Option<u32>,
-    /// A namespace above its maximum of which another partition has found nothing to evict but what it spares.
+    /// A namespace above its maximum in which another partition has found nothing to evict except what it spares.
     pub(super) oversized: Option<Excess>,
 }
 
@@ -79,8 +79,8 @@ impl Maximums {
         }
     }
 
-    /// Entries of a namespace of which the caller chooses the one to leave, and which are none of those that it
-    /// spares; the oldest first. They are still in their list.
+    /// Entries of a namespace, except for the spared ones, among which the caller chooses the one to leave; the oldest
+    /// first. They are still in their list.
     pub(super) fn candidates(
         &mut self,
         namespace: u32,

@@ -184,7 +184,7 @@ impl NodeMap {
     }
 }
 
-/// Whether maintenance has to treat the entry otherwise than most: it has tags, or is unevictable or heavy.
+/// Whether maintenance has to treat the entry differently from most: it has tags, or is unevictable or heavy.
 #[inline]
 pub(super) fn is_special(entry: EntryPtr, meta: &EntryMeta) -> bool {
     entry.has_tags() || meta.is_counted_apart()

@@ -21,7 +21,7 @@ use crate::policy::Room;
 use crate::policy::policy_impl::{DirectPolicy, PolicyImpl, with_policy};
 use crate::table::UntypedTable;
 
-/// In a partition of so many entries nothing is prefetched: they mostly lie in the processor's caches.
+/// In a partition of at most this many entries nothing is prefetched: they mostly lie in the processor's caches.
 const SMALL: usize = 2048;
 
 /// How far a run looks ahead for entries that evictions only examine.
@@ -48,7 +48,7 @@ struct OrderSettings {
     limit: usize,
     /// The most that they may weigh, if they are weighed.
     max_weight: u64,
-    /// Nodes are allocated for so many entries at most.
+    /// Nodes are allocated for at most this many entries.
     capacity: usize,
     /// Whether the limits were lowered, and are approached step by step.
     is_lowered: bool,
@@ -57,7 +57,7 @@ struct OrderSettings {
     owns_scratch: bool,
 }
 
-/// Does something with the [`Order`] of an evictor, of whose policy it then knows the type.
+/// Evaluates an expression with the [`Order`] of an evictor, in which the type of the policy is known.
 macro_rules! with_order {
     ($evictor:expr, $more:ty, $order:ident => $call:expr) => {{
         let settings = $evictor.settings::<$more>();
@@ -186,12 +186,12 @@ impl<P: DirectPolicy + ?Sized, M: Attending> Order<'_, P, M> {
         let id = self.add(new, meta, run);
         let excess = self.nodes.len().saturating_sub(self.settings.limit);
         let is_room_first = self.settings.room == Room::BeforeInsert;
-        let (mut is_told, mut named) = (false, None);
+        let (mut is_inserted, mut named) = (false, None);
         let asked = catch(|| {
             if excess > 0 && is_room_first {
                 named = self.policy.choose(self.nodes);
             }
-            is_told = true;
+            is_inserted = true;
             self.policy.insert(id, self.nodes);
             if excess > 0 {
                 if !is_room_first {
@@ -204,7 +204,7 @@ impl<P: DirectPolicy + ?Sized, M: Attending> Order<'_, P, M> {
         });
         if let Err(payload) = asked {
             self.note_panic(payload, run);
-            if !is_told {
+            if !is_inserted {
                 self.call(run, |policy, nodes| policy.insert(id, nodes));
             }
         }
@@ -281,7 +281,7 @@ impl<P: DirectPolicy + ?Sized, M: Attending> Order<'_, P, M> {
     /// Prefetches for the next evictions, each a step further with every run: the node of the fourth, the
     /// entry of the third, which says which its bucket is, the bucket of the second, and the entry with which
     /// the bucket of the next begins, since it leads to the others.
-    // Or the call of the policy is not inlined.
+    // Out of line, or the call of the policy would not be inlined.
     #[inline(never)]
     fn look_ahead(&self, table: UntypedTable<'_>) {
         let mut place = 0;
@@ -389,8 +389,8 @@ impl<P: DirectPolicy + ?Sized, M: Attending> Order<'_, P, M> {
         true
     }
 
-    /// Unlinks an entry that was removed. False if that needs more than a plain run: also an entry that is
-    /// not linked any more, and so not counted as special, may have tags.
+    /// Unlinks an entry that was removed. False if that needs more than a plain run: even an entry that is not linked
+    /// any more, and so not counted as special, may have tags.
     #[inline(always)]
     fn unlink(&mut self, old: EntryPtr, run: &mut PlainRun<'_, M>) -> bool {
         if old.has_tags() {

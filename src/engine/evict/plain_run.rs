@@ -1,4 +1,4 @@
-//! What a plain run takes out of the table, and who wants to know of it.
+//! What a plain run takes out of the table, and what it reports of that.
 #![forbid(unsafe_code)]
 
 use crate::base::cause::RemovalCause;
@@ -26,7 +26,7 @@ pub(crate) struct PlainRun<'r, M> {
     pub(super) has_failed: bool,
 }
 
-/// What a plain run cares for besides the order of entries.
+/// What a plain run attends to besides the order of entries.
 #[derive(Default)]
 pub(crate) struct Attended<'r> {
     pub(crate) weights: Weights,
@@ -38,7 +38,7 @@ pub(crate) struct Attended<'r> {
     pub(crate) ages: Option<EvictionAges<'r>>,
 }
 
-/// What a run has evicted and retired weighed so much.
+/// The weights of what a run has evicted and retired.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Weights {
     pub(crate) evicted: u64,
@@ -193,7 +193,7 @@ impl<'r, M: Attending> PlainRun<'r, M> {
         self.retired.retire(entry, weight);
     }
 
-    /// For a new entry that has left before its event was applied.
+    /// Handles a new entry that had left before its event was applied.
     #[cold]
     pub(super) fn note_left(&mut self, new: EntryPtr, meta: &EntryMeta) {
         if meta.is_finished() {

@@ -13,10 +13,10 @@
 //! | any | gone | it is removed or expires |
 //!
 //! Kept entries were chosen before, so they leave before the policy is asked again: first one of the
-//! namespace of the new entry, then one of the namespace whose turn it is. So each eviction looks at two
-//! lists, and each call of the policy moves an entry on: a step is O(1), amortized over insertions and uses.
-//! Only if all that is left in a partition is protected, the lists are looked at of all namespaces that have more
-//! than their minimums, and as a last resort all its lists.
+//! namespace of the new entry, then one of the namespace whose turn it is. So each eviction visits two lists, and each
+//! call of the policy moves an entry on: a step is O(1), amortized over insertions and uses. Only if everything left in
+//! a partition is protected does it visit the lists of all namespaces above their minimums, and as a last resort all
+//! its lists.
 //!
 //! If nothing in the partition may leave, or only the new entry itself because all others are protected, the
 //! excess stays until the lock is released; then the thread makes room in the other partitions
@@ -302,8 +302,8 @@ impl Evictor {
         self.evict_named().or_else(|| self.evict_any_kept(is_last_resort))
     }
 
-    /// Evicts an entry of a namespace that is above its maximum. `None` if there is none and the bound may have to
-    /// be looked at; `Some(None)` if nothing has to leave this partition.
+    /// Evicts an entry of a namespace that is above its maximum. `None` if there is none and the bound may have to be
+    /// checked; `Some(None)` if nothing has to leave this partition.
     #[inline]
     fn evict_oversized(&mut self) -> Option<Option<EntryPtr>> {
         if !self.quotas.as_ref()?.shared.has_maximums() {
@@ -369,7 +369,7 @@ impl Evictor {
         self.nodes.take(id)
     }
 
-    /// The candidate that the policy remembers the fewest uses of; the oldest of several.
+    /// The candidate with the fewest uses that the policy remembers; the oldest of several.
     fn least_used(&mut self, candidates: Candidates) -> Option<NodeId> {
         let [first, others @ ..] = candidates;
         let mut least = first?;
@@ -409,7 +409,7 @@ impl Evictor {
                 self.return_to_policy(id);
                 return None;
             }
-            if self.can_lose(entry, false) {
+            if self.try_lose(entry, false) {
                 return self.nodes.take(id);
             }
             self.keep(id, entry);
@@ -427,20 +427,20 @@ impl Evictor {
 
     /// Takes an entry off the account of its namespace, unless that must not lose it. One that was
     /// invalidated may always leave.
-    pub(super) fn can_lose(&mut self, entry: EntryPtr, may_cross: bool) -> bool {
+    pub(super) fn try_lose(&mut self, entry: EntryPtr, may_cross: bool) -> bool {
         let Some(quotas) = &mut self.quotas else { return true };
         let (account, weight) = (account_of(&entry), entry.meta().weight());
-        let can_lose = if entry.is_invalidated() {
+        let is_lost = if entry.is_invalidated() {
             quotas.shared.subtract(account, weight);
             true
         } else {
             quotas.shared.try_lose(account, weight, may_cross)
         };
-        if can_lose {
+        if is_lost {
             quotas.losses += 1;
             quotas.maximums.delist(entry);
         }
-        can_lose
+        is_lost
     }
 
     /// How many entries were taken off their accounts to be evicted.
@@ -476,7 +476,7 @@ impl Evictor {
                 self.return_to_policy(id);
                 continue;
             }
-            if !self.can_lose(entry, may_cross) {
+            if !self.try_lose(entry, may_cross) {
                 return None;
             }
             self.stop_keeping(id, entry);
@@ -510,7 +510,7 @@ impl Evictor {
         all.into_iter().find_map(|namespace| self.evict_kept(namespace, true))
     }
 
-    /// Inserts an entry into the policy that the policy has given up.
+    /// Inserts an entry that the policy has given up into it again.
     fn return_to_policy(&mut self, id: NodeId) {
         let entry = self.nodes.expect(id);
         if self.owns_scratch {
@@ -522,7 +522,7 @@ impl Evictor {
         self.call_policy_impl(|policy, nodes| policy.on_insert(id, nodes));
     }
 
-    /// Any node that the policy knows, because it has failed to name one.
+    /// Takes any node out of the policy, because the policy has failed to name one.
     #[cold]
     fn name_any(&mut self) -> Option<NodeId> {
         let mut ids = self.nodes.entries.iter().flatten().filter_map(|entry| entry.meta().node());

@@ -1,8 +1,8 @@
 //! Entries in the order of their policy, and those that the user has demoted.
 //!
 //! A demoted entry is the next to be evicted. The policy learns of this only when the entry leaves, as a
-//! removal, so demotion works with every policy, also with a user's. A use ends a demotion, as far as the
-//! cache notes uses for the policy:
+//! removal, so demotion works with every policy, even a user's. A use ends a demotion, as far as the cache
+//! notes uses for the policy:
 //!
 //! | the policy wants | a demotion ends by |
 //! |---|---|
@@ -94,7 +94,7 @@ impl Evictor {
             if self.is_demoted(id) {
                 self.call_policy_impl(|policy, nodes| policy.on_remove(id, nodes));
                 let entry = self.nodes.expect(id);
-                if self.can_lose(entry, false) {
+                if self.try_lose(entry, false) {
                     return self.nodes.take(id);
                 }
                 entry.meta().clear_demoted();

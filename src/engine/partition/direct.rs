@@ -1,10 +1,10 @@
 //! Maintenance for one event, run by the thread that has made the change.
 //!
-//! In most caches (`evict::plain`) a writer that gets the lock at once applies its own event, so the work is spread over
-//! all calls as it arises, and the event never passes through the buffer. The buffer is for the writers
-//! that find the lock taken. They do not wait; those that come after them apply a few of their events each. With
-//! inline maintenance they do wait, and a thread applies all hits that were recorded before its event. With a
-//! listener, all events pass through the buffer, which has their order, and each writer takes a few out.
+//! In most caches (`evict::plain`) a writer that gets the lock at once applies its own event, so the work is spread
+//! over all calls as it arises, and the event never passes through the buffer. The buffer is for the writers that find
+//! the lock taken. They do not wait; those that come after them apply a few of their events each. With inline
+//! maintenance they do wait, and a thread applies all hits that were recorded before its event. With a listener, all
+//! events pass through the buffer, which has their order, and each writer takes a few out.
 #![forbid(unsafe_code)]
 
 use super::{AfterUnlock, Core, Freeing, Partition};
@@ -24,10 +24,9 @@ use crate::reclaim::{self, Freeable, Guard};
 
 /// The most events of other threads that a caller applies before its own.
 const HELPED: usize = 3;
-/// The most recorded hits of each stripe that it applies: more than there are for each insertion in a cache
-/// that is of use.
+/// The most recorded hits of each stripe that it applies: more than a useful cache has for each insertion.
 const HELPED_READS: usize = 8;
-/// Where entries are weighed, the policy is asked for its sample when there are a multiple of so many.
+/// If entries are weighed, the policy is asked for its sample when their number is a multiple of this.
 const SAMPLE_ASKED: usize = 16;
 
 /// What some runs leave to be done without the lock. Most leave nothing.
@@ -94,7 +93,7 @@ impl<K, V> Partition<K, V> {
         }
     }
 
-    /// As [`run_one`](Self::run_one), where it has more to do.
+    /// As [`run_one`](Self::run_one), with more to attend to.
     #[inline(never)]
     fn run_attending<'e>(
         &self,
@@ -202,7 +201,7 @@ impl<K, V> Partition<K, V> {
             counts.weight.store(core.evictor.weight(), Ordering::Relaxed);
             self.key_arrays.publish(&core.evictor.key_arrays());
         }
-        // Of timers that were stopped, the next whole run takes note.
+        // The next whole run notes timers that were stopped.
         let is_due_earlier = is_due_earlier && self.note_next_timer(&core.evictor);
         if linked != 0 || is_paced || is_due_earlier || free.is_some() {
             let phase = core.phase;
@@ -212,7 +211,7 @@ impl<K, V> Partition<K, V> {
     }
 
     /// Counts what a direct run has evicted and retired, and publishes what is left, where entries are weighed.
-    /// Whether so much weight was retired that the epoch is to be advanced, and whether so much waits that some
+    /// Returns whether so much weight was retired that the epoch is to be advanced, and whether so much waits that some
     /// is to be freed.
     #[inline(never)]
     fn count_weights(
@@ -338,8 +337,8 @@ impl<K, V> Partition<K, V> {
     }
 
     /// Completes a direct run that needs more than a plain one: the event, if it was not applied, and the
-    /// excess. What it has done: that, the change of the number of linked entries, and the change of the number
-    /// of entries in the table that its caller has made and nobody has counted.
+    /// excess. The tuple is what the direct run has done, the change of the number of linked entries, and the change of
+    /// the number of entries in the table that the caller has made and that is not counted yet.
     #[cold]
     fn run_rest<'e>(
         &self,

@@ -116,7 +116,7 @@ impl<K, V> Partition<K, V> {
         self.counts.freeing.iter().any(|batches| batches.load(Ordering::Relaxed) > 0)
     }
 
-    /// Whether so much weight waits to be freed that there is no time to lose.
+    /// Whether so much weight waits that everything is to be freed that can be.
     #[inline]
     pub(super) fn has_heavy_garbage(&self, core: &Core<K, V>) -> bool {
         core.retired.weight() > self.weight_share() / HEAVY_PART

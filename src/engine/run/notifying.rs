@@ -10,7 +10,7 @@ use crate::expiry::Timing;
 use crate::listener::{Channel, Notification};
 use crate::reclaim::Retired;
 
-/// A buffer for so many delivered notifications at most is kept for the next run.
+/// A buffer for at most this many delivered notifications is kept for the next run.
 const MAX_KEPT: usize = 256;
 
 /// What a run needs if there is a listener.

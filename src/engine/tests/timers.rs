@@ -1,6 +1,7 @@
 //! Expiry by timers.
 
 use super::*;
+use crate::maintainer::STRANGE_CLOCK_PAUSE;
 
 #[test]
 fn a_visit_removes_expired_entries_even_if_no_event_waits() {
@@ -55,7 +56,7 @@ fn panics_of_the_clock_are_counted() {
 #[test]
 fn the_next_timer_is_reported_unless_expiry_is_lazy() {
     let clock = FakeClock::new();
-    for (is_expiry_lazy, pause) in [(false, Some(background::STRANGE_CLOCK_PAUSE)), (true, None)] {
+    for (is_expiry_lazy, pause) in [(false, Some(STRANGE_CLOCK_PAUSE)), (true, None)] {
         let test = TestEngine::timed(Maintenance::Inline, &clock, is_expiry_lazy);
         let partition = &test.engine.partitions[0];
         assert_eq!(test.engine.next_timer(), None, "nothing expires");

@@ -35,8 +35,8 @@ const MIRRORS: usize = VARIANTS.len();
 const ALL: u8 = (1 << MIRRORS) - 1;
 /// The most entries of a mirror, if entries are bounded.
 const ENTRIES: u64 = 256;
-/// The most entries of a policy whose mirrors hear all keys. Those of a larger one hear the less the more it holds,
-/// or they would cost more than the policy, until they hear one key in `LEAST_ONE_IN`.
+/// The most entries of a policy whose mirrors sample all keys. The more a larger one holds, the fewer they sample, down
+/// to one key in `LEAST_ONE_IN`; otherwise they would cost more than the policy.
 const FULLY_MIRRORED: u64 = 64;
 const LEAST_ONE_IN: u64 = 8;
 /// The fewest accesses after which variants are compared.
@@ -49,13 +49,12 @@ const DEVIATIONS: f32 = 2.0;
 const MOST_OF_HIT: f32 = 8.0;
 /// The weight of an access in the next comparison.
 const DECAY: f32 = 0.8;
-/// A key that a mirror has evicted is known to it for so many ticks after its last use, unless no mirror
-/// holds it.
+/// A mirror still knows a key that it has evicted for this many ticks after its last use, if another mirror holds it.
 const KNOWN_TICKS: u16 = 96;
 
 #[derive(Debug)]
 pub(super) struct Mirrors {
-    /// One key in so many, a power of two, is in the sample.
+    /// One key in this many, a power of two, is in the sample.
     one_in: u64,
     /// Bits that are zero in all hashes of the sample, and in no others.
     outside: u64,
@@ -108,7 +107,7 @@ impl Mirrors {
 
     /// Whether the key of that hash is not in the sample, as most are not.
     #[inline]
-    pub(super) fn lack(&self, hash: u64) -> bool {
+    pub(super) fn excludes(&self, hash: u64) -> bool {
         hash & self.outside != 0
     }
 
@@ -244,7 +243,7 @@ impl State {
     /// if no mirror holds it.
     fn insert(&mut self, id: u16, holders: u8, distance: u16) {
         let record = self.keys.record(id);
-        // Those that come later count already, so that the key does not leave before.
+        // All mirrors count as holders at once, so that the key is not dropped before the last one has it.
         record.holders = ALL;
         let (missing, cost) = (ALL & !holders, self.budget.cost(record.weight));
         self.clock.advance(cost.saturating_mul(u64::from(missing.count_ones())));
@@ -318,8 +317,8 @@ impl State {
         }
     }
 
-    /// What a hit counts: one half for the request, and one half for its weight in proportion to the mean. A
-    /// single heavy hit decides little, for the comparison takes hits for tosses of a coin.
+    /// What a hit counts: one half for the request, and one half for its weight in proportion to the mean. A single
+    /// heavy hit must decide little, because the comparison treats hits as coin tosses.
     fn worth_of_hit(&self, weight: u32) -> f32 {
         if self.budget.counts_entries() {
             return 1.0;
@@ -372,7 +371,7 @@ mod tests {
     /// Hashes of which those of the sample of one key in so many are kept.
     fn sampled(mirrors: &Mirrors, keys: u64) -> Vec<u64> {
         let hashes = (0..keys).map(|key| spread(key + 1) >> 16);
-        hashes.filter(|hash| !mirrors.lack(*hash)).collect()
+        hashes.filter(|hash| !mirrors.excludes(*hash)).collect()
     }
 
     fn validate(mirrors: &Mirrors) {
@@ -382,7 +381,7 @@ mod tests {
         }
         for (id, hash) in state.keys.ids() {
             assert_eq!(state.keys.find(hash, KeyBits::of(hash)), Some(id));
-            assert!(!mirrors.lack(hash) && mirrors.sample().contains(hash));
+            assert!(!mirrors.excludes(hash) && mirrors.sample().contains(hash));
         }
     }
 
@@ -413,7 +412,7 @@ mod tests {
             let (mirrors, _) = mirrors(Some(entries), None);
             for key in 0..10_000 {
                 let hash = spread(key) >> 16;
-                assert_eq!(mirrors.sample().contains(hash), !mirrors.lack(hash));
+                assert_eq!(mirrors.sample().contains(hash), !mirrors.excludes(hash));
             }
         }
     }

@@ -15,7 +15,7 @@ use super::word::{NodeWord, SEGMENTS, SegmentId, TICK_MASK};
 use crate::base::node_id::NodeId;
 use crate::policy::Nodes;
 
-/// A higher frequency counts as the highest of so many, from 0 on.
+/// The number of frequencies that are told apart, from 0; a higher one counts as the highest.
 const FREQUENCIES: usize = 14;
 
 const _: () = assert!(SEGMENTS * VARIANTS.len() * FREQUENCIES <= 1 << 8);

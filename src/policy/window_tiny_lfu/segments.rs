@@ -1,4 +1,4 @@
-//! Window, probation and protected: the order of one instance, real or miniature.
+//! Window, probation and protected: the order of one instance.
 //!
 //! All three are first-in-first-out lists that give marked nodes a second chance, so a hit only sets the
 //! mark. A *check* of the node at the tail of a list finds the mark, clears it, and counts the use in the
@@ -27,19 +27,19 @@ use worth::Costs;
 
 /// The ticks in which new keys cost as much as the whole budget.
 pub(super) const TICKS: u64 = 32;
-/// What one insertion moves out of the window at most: so many nodes, or nodes of so many times its own
-/// cost if that is more. A window whose target was lowered drains over the next insertions.
+/// The most that one insertion moves out of the window: this many nodes, or this many times its own cost if that is
+/// more. A window whose target was lowered drains over the next insertions.
 pub(super) const DRAIN: u64 = 4;
 /// The most checks in one insertion or eviction; after them, the next node is taken for unmarked.
 pub(super) const MAX_CHECKS: usize = 16;
 /// How many of the checks of an eviction may go to the protected segment before the first to probation: a
 /// segment whose target was lowered drains over the next evictions.
 pub(super) const FIRST_CHECKS: usize = 4;
-/// Among so many nodes the victim is chosen.
+/// The number of nodes among which the victim is chosen.
 const COMPARED: usize = 4;
 /// The protected segment exceeds its target by this part of it at most.
 const PROTECTED_EXCESS_PART: u64 = 16;
-/// For how many evictions an entry the ghost has place.
+/// The number of evictions that the ghost remembers for each entry.
 const GHOSTS: usize = 2;
 /// The most nodes whose counts are carried over when the sketch grows.
 const MAX_RECOUNT: usize = 1 << 16;
@@ -60,7 +60,7 @@ impl Targets {
     }
 }
 
-/// Whether a key that has come back after `distance` is sooner back than a victim of that age may be.
+/// Whether a key that comes back after `distance` probably returns sooner than a victim of that age.
 #[inline]
 pub(super) fn is_soon(distance: u16, age: u16) -> bool {
     2 * u32::from(distance) < u32::from(age)
@@ -113,7 +113,7 @@ pub(super) struct Segments {
     heavy: Option<Heavy>,
 }
 
-/// How many evictions the ghost of a policy with so many entries remembers.
+/// The number of evictions that the ghost of a policy with this many entries remembers.
 fn ghost_capacity(entries: Option<u64>) -> u64 {
     entries.map_or(u64::MAX, |entries| entries.saturating_mul(GHOSTS as u64))
 }
@@ -352,7 +352,7 @@ impl Segments {
         cost
     }
 
-    /// Counts the new weight of `id`, which `nodes` has, in the place of `old_weight`.
+    /// Counts the new weight of `id`, which `nodes` has, instead of `old_weight`.
     pub(super) fn update<N: Nodes + ?Sized>(&mut self, id: NodeId, old_weight: u32, nodes: &N) {
         if !self.budget.counts_entries() {
             let queue = &mut self.queues[NodeWord::of(id, nodes).segment as usize];

@@ -23,7 +23,7 @@ pub(crate) fn parse_integer(text: &[u8]) -> Option<i64> {
         _ if digits.len() >= MAX_INTEGER_BYTES => return None,
         _ => {}
     }
-    // Counted downwards, because there is one negative number more.
+    // Counted downwards, because there is one more negative number.
     let mut number = 0_i64;
     for digit in digits {
         let digit = digit.wrapping_sub(b'0');
@@ -80,11 +80,11 @@ impl TimeUnit {
     }
 }
 
-/// How long a key is to live from now on, by an argument that must be positive: zero if its time has passed
+/// How long a key should live from now on, by an argument that must be positive: zero if its time has passed
 /// already, and at most [`MAX_LIFETIME`].
 ///
 /// # Errors
-/// It is not a number, is not positive, or is beyond what milliseconds since 1970 can say in 64 bits.
+/// It is not a number, is not positive, or milliseconds since 1970 in 64 bits cannot express it.
 pub(crate) fn lifetime(
     text: &[u8],
     unit: TimeUnit,

@@ -99,7 +99,7 @@ fn getbit(
     Ok(())
 }
 
-/// The bits from `start` to `end`, which count bytes or bits as the argument after them says.
+/// The bits from `start` to `end`, which count bytes, or bits if `counts_bits`.
 fn bits(start: i64, end: i64, counts_bits: bool, bytes: usize) -> Option<RangeInclusive<usize>> {
     if counts_bits {
         return range(start, end, bytes * 8);
@@ -108,7 +108,7 @@ fn bits(start: i64, end: i64, counts_bits: bool, bytes: usize) -> Option<RangeIn
     Some(bytes.start() * 8..=bytes.end() * 8 + 7)
 }
 
-/// Whether positions count bits; they count bytes if nothing is said.
+/// Whether positions count bits; without a unit, they count bytes.
 fn counts_bits(unit: Option<&&[u8]>) -> Result<bool, CommandError> {
     match unit {
         Some(unit) if is_option(unit, "BIT") => Ok(true),
@@ -185,7 +185,7 @@ fn bitpos(
         let position = find_bit(bytes, searched, seeks_set);
         Ok(match position {
             Some(position) => i64::try_from(position).unwrap_or(i64::MAX),
-            // A string without a given end goes on with zeros.
+            // Without a given end, the string counts as continued by zeros.
             None if !seeks_set && end.is_none() => i64::try_from(after).unwrap_or(i64::MAX),
             None => -1,
         })

@@ -191,7 +191,7 @@ fn docs(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
     Ok(())
 }
 
-/// What the arguments are called, from which redis-cli makes its hints.
+/// The names of the arguments, from which redis-cli makes its hints.
 fn write_arguments(command: &Command, reply: &mut Reply<'_>) {
     let arguments: Vec<_> = usage::arguments(command.name).collect();
     reply.array(arguments.len());

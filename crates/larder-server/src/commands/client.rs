@@ -287,7 +287,7 @@ pub(super) fn checked_name(name: &[u8]) -> Result<String, CommandError> {
     })
 }
 
-/// The longest name of a client or of its library; all of them stand in each list of clients.
+/// The longest name of a client or of its library; each list of clients contains all of them.
 const MAX_NAME_BYTES: usize = 1024;
 
 /// The text, unless it has spaces or special characters, which would confuse those who read the list of clients.
@@ -322,7 +322,7 @@ fn set_info(
     Ok(())
 }
 
-/// What a client is, as `TYPE` names it. Replication has no clients here.
+/// The type of a client, as `TYPE` names it. Replication has no clients here.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ClientType {
     Normal,
@@ -382,7 +382,7 @@ fn list(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
     Ok(())
 }
 
-/// Adds a line about a client, with the fields that programs look for.
+/// Adds a line about a client, with the fields that programs parse.
 fn describe(text: &mut String, hub: &Hub, client: &Client) {
     let description = client.description().clone();
     let tracker = hub.tracking().tracker(client.id);

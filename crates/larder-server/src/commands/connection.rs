@@ -143,7 +143,7 @@ fn auth(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
 /// Checks a password. A client that was authenticated before stays so if it is wrong.
 fn authenticate(session: &mut Session, user: &[u8], given: &[u8]) -> Result<(), CommandError> {
     let password = session.shared.settings().password();
-    // In constant time: how long it takes must not tell how much of a guess was right.
+    // In constant time: the time must not reveal how much of a guess was right.
     let is_right = password
         .is_none_or(|password: std::sync::Arc<str>| password.as_bytes().ct_eq(given).into());
     if !is_right || user != USER {

@@ -160,7 +160,7 @@ fn set_lifetime(
     let (Some(ms), Some(at_ms)) = (ms, at_ms) else {
         return Err(CommandError::InvalidExpireTime { command });
     };
-    // A lifetime that is given as such is kept to the nanosecond.
+    // A lifetime, unlike a time, is kept to the nanosecond.
     let lifetime = match is_relative {
         true => Duration::from_millis(u64::try_from(ms).unwrap_or_default()).min(MAX_LIFETIME),
         false => unix_time::lifetime_until(at_ms),
@@ -196,7 +196,7 @@ fn expires_at_ms(session: &Session, key: &[u8]) -> i64 {
     }
 }
 
-/// As seconds, unless it means that there is no time.
+/// As seconds, unless it is negative and means that there is no time.
 fn in_seconds(ms: i64) -> i64 {
     if ms < 0 { ms } else { unix_time::seconds_of(ms) }
 }

@@ -20,7 +20,7 @@ const HDEL: ChangeKind = ChangeKind::hash("hdel");
 const HINCRBY: ChangeKind = ChangeKind::hash("hincrby");
 const HINCRBYFLOAT: ChangeKind = ChangeKind::hash("hincrbyfloat");
 
-/// From so many fields on, a command indexes the fields instead of searching the hash for each.
+/// From this many fields on, a command indexes the fields instead of searching the hash for each.
 const INDEXED_FROM_FIELDS: usize = 8;
 
 pub(crate) fn table() -> Vec<Command> {
@@ -74,7 +74,7 @@ fn read<R>(
     found.unwrap_or_else(|| Ok(read(&SmallHash::new())))
 }
 
-/// Changes a copy of a hash and stores it, unless `change` says that it has changed nothing.
+/// Changes a copy of a hash and stores it, unless `change` returns that it has changed nothing.
 fn change<R>(
     session: &Session,
     key: &[u8],

@@ -140,7 +140,7 @@ impl Lengths {
         self.table[a * self.row_len + b]
     }
 
-    /// The runs of which a longest common subsequence consists, the last one first; those that Redis chooses.
+    /// The runs of the longest common subsequence that Redis chooses, the last one first.
     fn matches(&self, a: &[u8], b: &[u8]) -> Vec<Match> {
         let (mut i, mut j) = (a.len(), b.len());
         let mut matches: Vec<Match> = Vec::new();

@@ -11,7 +11,7 @@ use rustc_apfloat::{Float, Round, Status};
 /// The longest text that is read as a number.
 const MAX_TEXT_BYTES: usize = 5 * 1024;
 
-/// How many digits follow the point at most when a number is written.
+/// The most digits after the point when a number is written.
 const FRACTION_DIGITS: u32 = 17;
 
 /// Reads a number as the C function `strtold` does; `None` if the text is anything else, is not a number by
@@ -68,7 +68,7 @@ fn parse_unsigned(text: &str) -> Option<X87DoubleExtended> {
     (!is_lost || !(read.value.is_zero() || read.value.is_infinite())).then_some(read.value)
 }
 
-/// Whether it is not infinite; [`parse`] returns nothing else that is not a number.
+/// Whether it is finite; [`parse`] never returns NaN.
 pub(crate) fn is_finite(number: X87DoubleExtended) -> bool {
     number.is_finite()
 }
@@ -107,7 +107,7 @@ fn written(number: X87DoubleExtended) -> String {
     text
 }
 
-/// `number` divided by two to the power of `shift`, rounded to the nearest, and to an even one between two.
+/// `number` divided by two to the power of `shift`, rounded to the nearest, ties to even.
 fn shifted_down(number: u128, shift: u32) -> u128 {
     let Some(down) = number.checked_shr(shift) else { return 0 };
     let rest = number & ((1 << shift) - 1);
@@ -117,7 +117,7 @@ fn shifted_down(number: u128, shift: u32) -> u128 {
 
 /// The digits of `number` times two to the power of `shift`.
 fn shifted(number: u64, shift: u32) -> String {
-    /// Digits in groups of so many, the last group first.
+    /// Decimal digits in groups, the last group first.
     const GROUP_DIGITS: usize = 18;
     const GROUP: u128 = 10_u128.pow(18);
     const STEP: u32 = 60;

@@ -11,7 +11,7 @@ use crate::session::Session;
 use crate::session::command::Args;
 use crate::value::{ENTRY_BYTES, Value};
 
-/// Strings up to this length are called embedded by Redis.
+/// Redis calls strings up to this length embedded.
 const EMBEDDED_BYTES: usize = 44;
 
 pub(super) const OBJECT: &[Subcommand] = &[

@@ -57,7 +57,7 @@ struct ScanOptions<'a> {
     has_no_values: bool,
 }
 
-/// Which command the options are of.
+/// Whose options these are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scanned {
     Keys,
@@ -157,7 +157,7 @@ fn keys(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
     Ok(())
 }
 
-/// A small hash is answered whole, however many fields are asked for: nothing is to be gained by parts of it.
+/// A small hash is answered whole, however many fields are asked for: parts of it would gain nothing.
 fn hscan(
     session: &mut Session,
     args: &Args<'_>,
@@ -165,7 +165,7 @@ fn hscan(
 ) -> Result<(), CommandError> {
     cursor(args[2])?;
     let mut found = Collected::new();
-    // As with Redis, options are looked at only if there is a hash.
+    // As with Redis, options are checked only if there is a hash.
     let is_hash: Option<Result<(), CommandError>> = session.db().read(args[1], |value| {
         let hash = value.as_hash().ok_or(CommandError::WrongType)?;
         let options = ScanOptions::parse(&args[3..], Scanned::Fields)?;

@@ -87,7 +87,7 @@ pub(super) const SCRIPT: &[Subcommand] = &[
     Subcommand {
         name: "kill",
         arity: 2,
-        // A script excludes every other command, so this one never meets any.
+        // A script excludes every other command, so none runs now.
         handler: |_, _, _| Err(CommandError::other("NOTBUSY No scripts in execution right now.")),
         help: ["KILL", "Do nothing: a script that runs for too long is ended."],
     },
@@ -166,7 +166,7 @@ mod scripts {
         reply: &mut Reply<'_>,
     ) -> Result<(), CommandError> {
         let unknown = || CommandError::other("NOSCRIPT No matching script. Please use EVAL.");
-        // As with Redis, what cannot be a digest is refused before anything else is looked at.
+        // As with Redis, what cannot be a digest is refused first.
         let digest = ScriptDigest::parse(args[1]).ok_or_else(unknown)?;
         let (keys, arguments) = split(args)?;
         let source = session.shared.scripts.get(digest).ok_or_else(unknown)?;
@@ -185,7 +185,7 @@ mod scripts {
         })
     }
 
-    /// What the first line of a script says of it, if it is one with flags: whether the script changes nothing.
+    /// Whether the flags in the first line of a script, if it has any, say that the script changes nothing.
     fn flags_of(source: &[u8]) -> Result<Option<bool>, CommandError> {
         let Some(rest) = source.strip_prefix(b"#!") else { return Ok(None) };
         let end = rest.iter().position(|byte| *byte == b'\n');
@@ -219,7 +219,7 @@ mod scripts {
         Ok(Some(is_read_only))
     }
 
-    /// The script with an empty first line in the place of one with flags, so that lines keep their numbers.
+    /// The script with an empty first line instead of one with flags, so that lines keep their numbers.
     fn without_flags(source: &[u8]) -> std::borrow::Cow<'_, [u8]> {
         match source.iter().position(|byte| *byte == b'\n') {
             Some(end) if source.starts_with(b"#!") => source[end..].into(),

@@ -187,7 +187,7 @@ fn set_with_options(
     Ok(())
 }
 
-/// Sets the string of a key, and says whether it did. A key whose time has passed is removed.
+/// Sets the string of a key, and returns whether it did. A key whose time has passed is removed.
 fn set_for(
     session: &Session,
     key: &[u8],
@@ -300,7 +300,7 @@ fn getdel(
     Ok(())
 }
 
-/// A time and its unit, and whether the key is to have no deadline.
+/// A time and its unit, and whether the key should have no deadline.
 type NewLifetime<'a> = (Option<(&'a [u8], TimeUnit)>, bool);
 
 fn parse_getex<'a>(args: &[&'a [u8]]) -> Result<NewLifetime<'a>, CommandError> {
@@ -356,7 +356,7 @@ fn getex(
     Ok(())
 }
 
-/// Whether so many bytes may be one string.
+/// Whether this many bytes may be one string.
 pub(crate) fn check_length(session: &Session, len: usize) -> Result<(), CommandError> {
     let max = session.shared.settings().request_limits().argument_bytes;
     if len > max { Err(CommandError::StringTooLong) } else { Ok(()) }
@@ -391,7 +391,7 @@ fn strlen(
     Ok(())
 }
 
-/// The part of `len` bytes or bits from `start` to `end`, both included, of which negative ones count from the
+/// The part of `len` bytes or bits from `start` to `end`, both included, where negative ones count from the
 /// end; `None` if there is nothing between them.
 pub(crate) fn range(start: i64, end: i64, len: usize) -> Option<RangeInclusive<usize>> {
     if start < 0 && end < 0 && start > end {

@@ -1,4 +1,4 @@
-//! Commands that consist of others, such as `CONFIG GET`.
+//! Commands that have subcommands, such as `CONFIG GET`.
 #![forbid(unsafe_code)]
 
 use crate::commands::arguments::is_option;
@@ -7,11 +7,11 @@ use crate::resp::Reply;
 use crate::session::Session;
 use crate::session::command::{Args, Handler};
 
-/// One of the commands of which another one consists.
+/// A subcommand.
 pub(crate) struct Subcommand {
     /// In lower case.
     pub(crate) name: &'static str,
-    /// How many arguments it has, with both names; negative: at least so many.
+    /// How many arguments it has, with both names; if negative, at least that many.
     pub(crate) arity: i8,
     pub(crate) handler: Handler,
     /// A line of `HELP` with its arguments, and one that says what it does.

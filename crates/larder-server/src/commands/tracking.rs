@@ -1,4 +1,4 @@
-//! `CLIENT TRACKING` and what belongs to it.
+//! `CLIENT TRACKING` and related subcommands.
 #![forbid(unsafe_code)]
 
 use super::arguments::integer;

@@ -1,4 +1,4 @@
-//! The arguments of commands, as people are shown them while they type.
+//! The arguments of commands, as they are shown to people who type them.
 //!
 //! A usage is a list of arguments with blanks between them: `key` is required, `[key]` is not, and `key...`
 //! may be repeated. What is within brackets may have blanks of its own.

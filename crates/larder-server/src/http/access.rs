@@ -1,12 +1,12 @@
 //! What a client may ask for.
 //!
 //! Everyone may probe. The metrics need the password, if there is one. So do the page and what it asks for; if
-//! there is no password, the server is in protected mode as for clients of Redis: only clients of this machine
-//! may see them, and only under a name that no other site can give itself. A page from elsewhere whose name is
-//! made to point to this machine gets nothing.
+//! there is no password, the server is in protected mode as for clients of Redis: only clients of this machine may see
+//! them, and only under a name that no other site can have. A page of another site whose name is made to resolve to
+//! this machine gets nothing.
 //!
-//! What changes something must be JSON and have a header of its own. A page of another site cannot send such
-//! a request without asking first whether it may, and nobody answers that it may.
+//! A request that changes something must be JSON and have a header of its own. A page of another site cannot send such
+//! a request without asking for permission first, which is never given.
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;

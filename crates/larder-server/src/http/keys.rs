@@ -1,7 +1,7 @@
 //! Keys: the hottest, why one is present or missing, and the tags of many.
 //!
-//! A key is any bytes. In JSON it is a text to be shown, in which bytes that are not text are escaped, and
-//! beside it the same key as it stands in an address, percent-encoded, from which the bytes can be had again.
+//! A key is any bytes. In JSON it is a text to be shown, in which bytes that are not text are escaped, and beside it
+//! the same key percent-encoded, as in an address, from which the bytes can be restored.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
@@ -19,7 +19,7 @@ use crate::store::Store;
 
 /// How many of the hottest keys are named.
 const HOTTEST_KEYS: usize = 20;
-/// For so long the last answer is given again: with some policies it takes a look at all entries.
+/// For this long, the last answer is given again: with some policies, ranking visits all entries.
 const HOTTEST_TIME: Duration = Duration::from_secs(3);
 /// Of a longer key only the beginning is shown.
 const SHOWN_BYTES: usize = 512;
@@ -211,7 +211,7 @@ pub(super) fn invalidate(shared: &Shared, body: &[u8]) -> Result<TagInvalidation
         return Err(Refusal::Malformed("the tag is empty"));
     }
     let was_known = {
-        // As a command does it: no transaction sees a part of its keys gone.
+        // As a command does: no transaction sees only some of its keys gone.
         let _shared = shared.store.shared();
         shared.store.invalidate_tags(std::iter::once(tag.as_str())) > 0
     };

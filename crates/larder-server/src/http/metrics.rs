@@ -3,7 +3,7 @@
 //! The metrics of the cache are those of [`larder::metrics`]; their label `cache` is the cache's name, or
 //! `server` if it has none. The server adds the following. In the text, a counter's name ends with `_total`.
 //! These names are kept; a release may add some. A counter only grows as long as the server runs;
-//! `CONFIG RESETSTAT` and `FLUSHALL` set none back.
+//! `CONFIG RESETSTAT` and `FLUSHALL` reset none.
 //!
 //! | metric | kind | label | what it is |
 //! |---|---|---|---|
@@ -143,7 +143,7 @@ fn add_server(
     Ok(())
 }
 
-/// The counts as they stand in the text: each bucket with all below it, the last one without a bound.
+/// The counts as the text has them: each bucket with all below it, the last one without a bound.
 fn buckets(histogram: &HistogramCounts) -> Result<BucketCounts, MetricsError> {
     let mut sum = 0;
     let mut cumulative = histogram.counts.iter().map(|count| {

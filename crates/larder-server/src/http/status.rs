@@ -1,4 +1,4 @@
-//! What the page and `larder top` show, as JSON: counters since the server has started, and gauges.
+//! What the page and `larder top` show, as JSON: counters since the start of the server, and gauges.
 //!
 //! There are no rates and no ratios: readers compute them from the differences of two answers. If `instance`
 //! has changed between them, another server has answered, and there is no difference.
@@ -58,7 +58,7 @@ struct TrafficCounts {
     failed_calls: BTreeMap<&'static str, u64>,
 }
 
-/// How many values there were from each bound to the next. There is one bound less than there are counts: the
+/// How many values there were from each bound to the next. There is one bound fewer than there are counts: the
 /// first count begins with 0, and the last one has no end.
 #[derive(Debug, Serialize)]
 pub(super) struct HistogramCounts {

@@ -9,7 +9,7 @@ use crate::resp::{Protocol, Reply};
 /// How deep tables may be nested in a reply.
 const MAX_DEPTH: usize = 200;
 
-/// The value of Lua that stands for a reply, which one of our commands has written.
+/// The Lua value of a reply that a command has written.
 pub(super) fn to_lua(lua: &Lua, reply: &[u8]) -> mlua::Result<Value> {
     parse(lua, &mut &*reply)
 }
@@ -98,7 +98,7 @@ impl ResultWriter<'_, '_> {
     /// Writes a value.
     ///
     /// # Errors
-    /// The reply has become too long, as that of a table that contains itself.
+    /// The reply has become too long, for example because a table contains itself.
     pub(super) fn write(&mut self, value: &Value) -> Result<(), CommandError> {
         self.write_nested(value, 0)
     }
@@ -203,7 +203,7 @@ fn one_line(text: &str) -> String {
     text.replace(['\r', '\n'], " ")
 }
 
-/// A number as the C format `%.17g` has it, which is how scripts pass numbers to commands.
+/// A number in the C format `%.17g`, in which scripts pass numbers to commands.
 pub(super) fn with_17_digits(number: f64) -> String {
     if number == number.trunc() && number.abs() < 1e17 {
         return format!("{number:.0}");

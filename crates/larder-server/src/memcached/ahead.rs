@@ -9,11 +9,11 @@ use super::error::MemcachedError;
 use super::line::{number, words};
 use crate::store::Db;
 
-/// The longest line, except for those of keys to read, for which clients ask in one line however many they are. These
-/// may be as long as data, up to the second bound.
+/// The longest line. Lines of keys to read, which clients send in one line however many they are, may be as long as
+/// data, up to the second bound.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 const MAX_READ_LINE_BYTES: usize = 16 << 20;
-/// So many requests or words are parsed ahead at most.
+/// The most requests and words that are parsed ahead.
 const MAX_REQUESTS: usize = 64;
 const MAX_WORDS: usize = 512;
 
@@ -27,7 +27,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// How many bytes are missing at least.
+    /// At least how many bytes are missing.
     pub(super) fn missing_bytes(&self, input: &[u8]) -> usize {
         self.needed.saturating_sub(input.len()).max(1)
     }
@@ -39,7 +39,7 @@ pub(super) enum LinesEnd<'i> {
     NeedsInput,
     /// There were enough.
     HasMore,
-    /// The next one is refused. It takes so many bytes, and of the input that follows so many are its data.
+    /// The next one is refused. It takes `bytes`, and the next `skipped` bytes of the input are its data.
     Refused {
         error: MemcachedError,
         bytes: usize,
@@ -51,7 +51,7 @@ pub(super) enum LinesEnd<'i> {
     },
 }
 
-/// A request, whose words are those from the end of the one before on.
+/// A request. Its words begin where those of the one before end.
 struct ParsedLine<'i> {
     words_end: usize,
     data: &'i [u8],
@@ -114,7 +114,7 @@ impl<'i> ParsedLines<'i> {
             };
         };
         let end = from + found;
-        // The line may be looked at again, when its data has arrived.
+        // The line may be parsed again when its data has arrived.
         place.searched = end;
         let line = &input[..end];
         let words_start = self.words.len();
@@ -148,7 +148,7 @@ impl<'i> ParsedLines<'i> {
         Ok(self.push_request(&input[start..data_end], data_end + 2))
     }
 
-    /// Adds a request with the words that belong to none yet.
+    /// Adds a request that takes the words since the last one.
     fn push_request(&mut self, data: &'i [u8], bytes: usize) -> usize {
         self.requests.push(ParsedLine { words_end: self.words.len(), data, bytes });
         bytes
@@ -195,8 +195,8 @@ fn data_length(words: &[&[u8]]) -> Result<Option<usize>, MemcachedError> {
     Ok(Some(length))
 }
 
-/// Whether a client that sends these words waits for no answer, not even for an error. It would take that for
-/// the answer to its next command.
+/// Whether a client that sends these words waits for no answer, not even for an error. It would mistake one for the
+/// answer to its next command.
 pub(super) fn is_quiet(words: &[&[u8]]) -> bool {
     words.last() == Some(&b"noreply".as_slice())
         && words.first().is_some_and(|name| QUIETABLE.contains(name))

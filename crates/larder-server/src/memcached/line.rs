@@ -1,4 +1,4 @@
-//! What stands in a line of the memcached protocol.
+//! The parts of a line of the memcached protocol.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(crate) fn number<N: std::str::FromStr>(word: &[u8]) -> Option<N> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
-/// Checks a key as it stands in a line.
+/// Checks the key of a line.
 pub(crate) fn check_key(key: &[u8]) -> Result<&[u8], MemcachedError> {
     let is_control = |byte: &u8| byte.is_ascii_control();
     match key.is_empty() || key.len() > MAX_KEY_BYTES || key.iter().any(is_control) {
@@ -44,7 +44,7 @@ pub(crate) fn check_key(key: &[u8]) -> Result<&[u8], MemcachedError> {
     }
 }
 
-/// When an entry is to expire.
+/// When an entry expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expires {
     Never,
@@ -78,7 +78,7 @@ impl Expires {
         }
     }
 
-    /// The lifetime of an entry to which it is given.
+    /// The new lifetime of an existing entry.
     pub(crate) fn ttl(self) -> Option<Duration> {
         match self {
             Self::Never => None,
@@ -95,8 +95,8 @@ pub(crate) struct MetaFlags<'l> {
 }
 
 impl<'l> MetaFlags<'l> {
-    /// Reads them. All commands know the same flags: one that says nothing to a command is not an error, nor are
-    /// those that are there for proxies.
+    /// Reads them. All commands know the same flags: one without a meaning for a command is not an error, nor are those
+    /// for proxies.
     pub(crate) fn parse(words: &[&'l [u8]]) -> Result<Self, MemcachedError> {
         let mut flags: SmallVec<[(u8, &'l [u8]); 12]> = SmallVec::new();
         for word in words {

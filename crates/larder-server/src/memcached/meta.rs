@@ -45,10 +45,10 @@ impl Facts {
     }
 }
 
-/// Which client is to load a value.
+/// Which client should load a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Loading {
-    /// It is to load it.
+    /// This one should load it.
     is_won: bool,
     /// The value is stale.
     is_stale: bool,
@@ -85,8 +85,8 @@ impl MemcachedSession {
         }
     }
 
-    /// The facts of an entry that a reply with these flags needs: the time that it has left, for which it has to be
-    /// looked up once more, and its age are left out otherwise.
+    /// The facts of an entry that a reply with these flags needs: the time that it has left, which takes another
+    /// lookup, and its age are left out if they are not asked for.
     fn facts(&self, key: &[u8], value: &Value, flags: &MetaFlags<'_>) -> Facts {
         match flags.has(b't') || flags.has(b'l') || flags.has(b'R') {
             true => self.all_facts(key, value),
@@ -109,8 +109,8 @@ impl MemcachedSession {
         self.db().info(key).is_some_and(|info| info.frequency > 0)
     }
 
-    /// Answers `mg` in the usual case: the flags ask for nothing that the value does not say itself, and no
-    /// client is to load it anew. Says whether it has.
+    /// Answers `mg` in the usual case: the flags ask only for what the value itself tells, and no client should load it
+    /// anew. Returns whether it has answered.
     fn get_plainly(&self, word: &[u8], flags: &MetaFlags<'_>, output: &mut Vec<u8>) -> bool {
         if flags.iter().any(|(flag, _)| !b"cfkOqsv".contains(&flag)) {
             return false;
@@ -152,7 +152,7 @@ impl MemcachedSession {
         let is_used = flags.has(b'h') && self.is_used(&key);
         let value = loop {
             let found = match flags.has(b'u') {
-                // It is not to count as a use.
+                // It must not count as a use.
                 true => self.db().peek(&key),
                 false => self.db().read(&key, Value::clone),
             };
@@ -183,7 +183,7 @@ impl MemcachedSession {
             loading.is_won = self.win(&key, value.version())?;
             loading.is_sent = !loading.is_won;
         }
-        // A client that names the version which it has already needs no value.
+        // A client that names the version that it already has needs no value.
         let is_known = compared.is_some_and(|token| token.names(value.version()));
         let data = (flags.has(b'v') && !is_known).then_some(bytes);
         head(output, data);
@@ -193,7 +193,7 @@ impl MemcachedSession {
         Ok(())
     }
 
-    /// Marks a value as being loaded, and says whether this client is the one to do so.
+    /// Marks a value as being loaded, and returns whether this client should load it.
     fn win(&self, key: &[u8], version: Version) -> Result<bool, MemcachedError> {
         let won = self.db().change(key, Lifetime::Keep, ChangeKind::SET, |old| {
             let Some(old) = old else { return Ok(Decision::Keep(false)) };
@@ -212,7 +212,7 @@ impl MemcachedSession {
         let Some(expires) = vivify.map(Expires::from_seconds) else { return Asked::Full };
         let time = match expires {
             Expires::After(time) => time,
-            // A lease for ever would keep the key from being loaded if its holder dies.
+            // A lease without an end would keep the key from being loaded if its holder dies.
             Expires::Never | Expires::Now => Duration::from_secs(1),
         };
         let stored = self.db().owned_key(key);
@@ -249,7 +249,7 @@ impl MemcachedSession {
                 let is_lenient = flags.has(b'I');
                 self.meta_compare_and_set(&key, token, &value, expires, is_lenient)?
             }
-            // A key that is to be absent has no version to compare.
+            // A key that must be absent has no version to compare.
             (b"S" | b"R", None) | (b"E", _) => {
                 let condition = match mode.as_slice() {
                     b"E" => SetCondition::IfAbsent,
@@ -538,13 +538,13 @@ fn end(output: &mut Vec<u8>, data: Option<&[u8]>) {
     }
 }
 
-/// What `mg`, `ms` and `ma` say of an entry, if they are asked for it. The rest say nothing.
+/// What `mg`, `ms` and `ma` return of an entry if asked; other commands return nothing.
 const FACTS_OF_GET: &[u8] = b"cfhlst";
 const FACTS_OF_SET: &[u8] = b"cs";
 const FACTS_OF_COUNT: &[u8] = b"ct";
 const NO_FACTS: &[u8] = b"";
 
-/// What the flags ask to be returned, in their order: of the facts those that are `said`. The key and the token of
+/// What the flags ask to be returned, in their order, but of the facts only those in `said`. The key and the token of
 /// the client are in each answer, so that it knows which of its requests is answered.
 fn returned(output: &mut Vec<u8>, word: &[u8], flags: &MetaFlags<'_>, facts: &Facts, said: &[u8]) {
     for (flag, token) in flags.iter() {

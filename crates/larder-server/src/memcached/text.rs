@@ -18,7 +18,7 @@ use crate::store::{Db, Decision, Lifetime, SetCondition};
 use crate::value::{Freshness, Value};
 use crate::version::{CasToken, Version};
 
-/// What became of a value that was to be stored.
+/// The result of storing a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Storing {
     Done,
@@ -54,7 +54,7 @@ impl MemcachedSession {
         data: &[u8],
         output: &mut Vec<u8>,
     ) -> Result<(), MemcachedError> {
-        // The answer of these commands can be suppressed by their last word.
+        // The last word of these commands can suppress the answer.
         let start = output.len();
         let is_quiet = args.last() == Some(&b"noreply".as_slice());
         let rest = if is_quiet { &args[..args.len() - 1] } else { args };
@@ -113,7 +113,7 @@ impl MemcachedSession {
             let found = self.db().read(key, |value| write_value(output, key, value, with_version));
             let is_hit = found == Some(true);
             self.count_lookup(is_hit);
-            // After the read: a time that has passed takes the value away, which the client gets nevertheless.
+            // After the read: a time that has passed removes the value, which the client gets nevertheless.
             if let Some(expires) = expires.filter(|_| is_hit) {
                 self.db().expire(key, expires.ttl(), |_| true)?;
             }
@@ -160,7 +160,7 @@ impl MemcachedSession {
         Ok(stored)
     }
 
-    /// Stores a value in the place of the one whose version the token names.
+    /// Replaces the value whose version the token names.
     pub(super) fn compare_and_set(
         &self,
         key: &[u8],
@@ -183,9 +183,9 @@ impl MemcachedSession {
         Ok(stored)
     }
 
-    /// Joins data to a value, if its version is the one that is named, if any. The new value gets `explicit`
-    /// as its version, if that is given; `joined` is called with it, maybe more than once, the last time with the
-    /// one that is stored.
+    /// Joins data to a value, if its version is the named one or none is named. The new value gets `explicit` as its
+    /// version, if that is given; `joined` is called with it, maybe more than once, the last time with the one that is
+    /// stored.
     pub(super) fn join(
         &self,
         key: &[u8],
@@ -402,7 +402,7 @@ pub(super) fn counted(old: &Value, is_increment: bool, delta: u64) -> Result<u64
     Ok(if is_increment { old.wrapping_add(delta) } else { old.saturating_sub(delta) })
 }
 
-/// A number in the place of another: it is as stale as that was, of which it was counted.
+/// The new value of a number, which is as stale as the old one was.
 pub(super) fn number_in_place_of(old: &Value, number: u64) -> Value {
     let text = number.to_string().into_bytes().into_boxed_slice();
     let value = Value::with_flags(text, old.flags());

@@ -30,7 +30,7 @@ enum Event {
     Closed,
 }
 
-/// How often a client that has to wait looks whether it still has to.
+/// How often a paused client checks whether it still has to wait.
 const PAUSE_CHECK: Duration = Duration::from_millis(10);
 
 /// The most by which a buffer grows for what was announced and has not arrived.
@@ -54,8 +54,8 @@ where
     let mut share = BufferShare::new(&shared.buffers);
     loop {
         buffers::borrow(&mut output);
-        // What was posted before the requests arrived goes out before their replies: who has seen a change
-        // elsewhere, and then asks here, is sent the invalidation first.
+        // What was posted before the requests arrived goes out before their replies: a client that has seen a change
+        // elsewhere, and then asks here, gets the invalidation first.
         if mailbox.has_mail() {
             mailbox.take_into(&mut output);
         }
@@ -81,7 +81,7 @@ where
         }
         buffers::give_back(&mut output);
         if mailbox.is_closed() {
-            // Otherwise a client that sends without a pause would not notice.
+            // Otherwise a client that sends without a pause would never be disconnected.
             return Ok(());
         }
         match end {
@@ -169,7 +169,7 @@ fn poll_read<S: AsyncRead + Unpin>(
     read
 }
 
-/// A client that reads so many bytes within the time for writing is not too slow.
+/// A client that reads this many bytes within the time for writing is not too slow.
 const PROGRESS_BYTES: usize = 64 * 1024;
 
 /// Writes all of `output`. Ends if the client is disconnected meanwhile, or reads too little for too long.

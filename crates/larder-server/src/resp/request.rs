@@ -22,7 +22,7 @@ pub struct RequestLimits {
 }
 
 impl RequestLimits {
-    /// The limits of a client that has not proved yet who it is.
+    /// The limits of a client that has not authenticated yet.
     pub const UNAUTHENTICATED: Self =
         Self { arguments: 10, argument_bytes: 16 * 1024, request_bytes: 64 * 1024 };
 }
@@ -83,9 +83,9 @@ pub struct RequestParser {
     missing: Option<usize>,
     /// The length of the next argument, if its line has arrived.
     next_bytes: Option<usize>,
-    /// Up to where the request was parsed.
+    /// Up to here, the request was parsed.
     position: usize,
-    /// Up to where no end of the line was found.
+    /// Up to here, no end of the line was found.
     searched: usize,
 }
 
@@ -233,8 +233,8 @@ impl RequestParser {
         !self.words.is_empty()
     }
 
-    /// How many bytes are needed at least until the request is whole, beyond those that were parsed; a hint
-    /// for the size of the buffer.
+    /// At least how many bytes are needed until the request is whole, beyond those that were parsed; a hint for
+    /// the size of the buffer.
     #[must_use]
     pub fn missing_bytes(&self, input: &[u8]) -> usize {
         self.next_bytes.map_or(1, |bytes| (self.position + bytes + 2).saturating_sub(input.len()))

@@ -11,7 +11,7 @@ use super::command::{Args, Command, CommandTable, Flags};
 use crate::resp::{ProtocolError, RequestLimits, RequestParser};
 use crate::store::Db;
 
-/// So many requests or arguments are parsed ahead at most.
+/// The most requests and arguments that are parsed ahead.
 const MAX_REQUESTS: usize = 64;
 const MAX_ARGUMENTS: usize = 512;
 
@@ -19,13 +19,13 @@ const MAX_ARGUMENTS: usize = 512;
 pub(super) enum ParseEnd {
     /// The next one has not arrived whole.
     NeedsInput,
-    /// There were enough. The parser is to be reset.
+    /// There were enough. The caller resets the parser.
     HasMore,
     /// What follows is not a request.
     Error(ProtocolError),
 }
 
-/// A request, whose arguments are those from the end of the one before on.
+/// A request. Its arguments begin where those of the one before end.
 struct ParsedRequest {
     command: Option<(usize, &'static Command)>,
     arguments_end: usize,
@@ -89,7 +89,7 @@ impl<'i> ParsedRequests<'i> {
         parsed
     }
 
-    /// Adds a request with the arguments that have none yet.
+    /// Adds a request that takes the arguments since the last one.
     #[inline]
     fn push_request(&mut self, bytes: usize) {
         let start = self.requests.last().map_or(0, |request| request.arguments_end);

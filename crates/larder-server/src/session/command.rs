@@ -46,7 +46,7 @@ impl Flags {
     /// No other command may run beside it if its first argument is `TRACKING`.
     pub(crate) const ADMITS_TRACKERS: Self = Self(4096);
 
-    /// Both.
+    /// The union of both.
     pub(crate) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -57,8 +57,8 @@ impl Flags {
     }
 }
 
-/// Where the keys are among the arguments: from the first to the last, every so many; a negative last one
-/// counts from the end.
+/// Where the keys are among the arguments: from the first to the last, in steps; a negative last one counts from the
+/// end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyPositions {
     pub(crate) first: i8,
@@ -124,7 +124,7 @@ impl Group {
 pub(crate) struct Command {
     /// In lower case.
     pub(crate) name: &'static str,
-    /// How many arguments it has, with its name; negative: at least so many.
+    /// How many arguments it has, with its name; if negative, at least that many.
     pub(crate) arity: i8,
     pub(crate) flags: Flags,
     pub(crate) keys: KeyPositions,
@@ -135,14 +135,14 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// Whether so many arguments are right, with the name.
+    /// Whether it may have this many arguments, with the name.
     pub(crate) fn accepts(&self, arguments: usize) -> bool {
         let arity = usize::from(self.arity.unsigned_abs());
         if self.arity < 0 { arguments >= arity } else { arguments == arity }
     }
 }
 
-/// Says whether a command that consists of others has the one that its arguments name.
+/// Checks that a command with subcommands has the one that its arguments name.
 pub(crate) type SubcommandCheck = fn(&Args<'_>) -> Result<(), CommandError>;
 
 /// The commands, which are found by their names.
@@ -205,7 +205,7 @@ pub(super) fn unknown_command(args: &Args<'_>) -> CommandError {
         |bytes: &[u8], at_most: usize| bytes[..bytes.len().min(at_most)].escape_ascii().to_string();
     let mut arguments = String::new();
     for argument in &args[1..] {
-        // As with Redis, each argument has what room the ones before it have left.
+        // As with Redis, each argument gets the room that the ones before it have left.
         let room = SHOWN_BYTES.saturating_sub(arguments.len());
         if room == 0 {
             break;

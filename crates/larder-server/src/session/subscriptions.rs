@@ -68,7 +68,7 @@ impl Subscriptions {
         self.len() == 0
     }
 
-    /// Subscribes, unless there is such a subscription. Says no if there are too many.
+    /// Subscribes, unless it has subscribed already. Returns false if there are too many.
     pub(crate) fn add(
         &mut self,
         hub: &Hub,

@@ -31,7 +31,7 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    /// Queues a command. Says no if the queue would take more than `max_bytes`; then it is emptied.
+    /// Queues a command. Returns false, and empties the queue, if it would take more than `max_bytes`.
     pub(crate) fn push(
         &mut self,
         index: usize,
@@ -112,7 +112,7 @@ impl WatchedKeys {
         self.bytes
     }
 
-    /// Begins to watch a key. Says no if there are too many. The caller holds [`Store::exclusive`].
+    /// Begins to watch a key. Returns false if there are too many. The caller holds [`Store::exclusive`].
     pub(crate) fn watch(&mut self, store: &Store, database: u16, key: &[u8]) -> bool {
         let name = (database, key.into());
         if self.versions.contains_key(&name) {

@@ -24,7 +24,7 @@ pub(crate) enum Lifetime {
     Fresh,
     /// As long as the value that it replaces; with none, as `Fresh`.
     Keep,
-    /// So long from now on.
+    /// For this long from now on.
     For(Duration),
 }
 
@@ -35,7 +35,7 @@ impl Lifetime {
     }
 }
 
-/// When a value is to be written.
+/// The condition for writing a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SetCondition {
     Always,
@@ -115,8 +115,7 @@ impl<'s> Db<'s> {
         self.store.hub.note(&change);
     }
 
-    /// Fetches the memory that commands with the first 64 of these keys are about to need, for all at the same
-    /// time.
+    /// Prefetches the memory that commands with the first 64 of these keys are about to need.
     #[inline]
     pub(crate) fn prefetch(&self, keys: &[&[u8]], intent: Intent) {
         let (namespace, cache) = (self.store.namespace(self.number), &self.store.cache);
@@ -171,7 +170,7 @@ impl<'s> Db<'s> {
         }
     }
 
-    /// Writes a value, and says whether it did.
+    /// Writes a value if the condition holds, and returns whether it did.
     ///
     /// # Errors
     /// The cache has refused the value.
@@ -226,7 +225,7 @@ impl<'s> Db<'s> {
     /// one of [`ChangeKind::DEL`].
     ///
     /// # Errors
-    /// That of `decide`, with which nothing has changed; or the cache has refused the value.
+    /// That of `decide`, after which nothing has changed; or the cache has refused the value.
     pub(crate) fn change<R>(
         &self,
         key: &[u8],
@@ -243,7 +242,7 @@ impl<'s> Db<'s> {
             Lifetime::Fresh => UpdateOptions::new().ttl(Duration::MAX).tags(&[]),
         };
         let (mut result, mut marked_removed) = (None, false);
-        // Otherwise a new lifetime of the old value would come to the new one only after `expire` has returned.
+        // Without it, a lifetime that `expire` sets meanwhile might not reach the new value.
         let lock = (lifetime == Lifetime::Keep).then(|| self.store.deadline_lock(key));
         let computed = cache.entry_with(self.owned_key(key), options).try_and_compute_with(|old| {
             Ok::<_, CommandError>(match decide(old)? {
@@ -317,14 +316,14 @@ impl<'s> Db<'s> {
             })
         });
         if found.is_some() {
-            // Also if another thread was quicker: it may have relied on the mark.
+            // Even if another thread was quicker: it may have relied on the mark.
             self.note(key, kind);
         }
         found.filter(|_| is_removed)
     }
 
-    /// Gives a key a new lifetime, which counts from now, if `accept` agrees, which is given how long the key
-    /// has left; `None` means for ever. Says whether it did. A lifetime of zero removes the key.
+    /// Gives a key a new lifetime, counted from now, if `accept` agrees; it is given how long the key has left. `None`
+    /// means for ever. Returns whether the lifetime was set. A lifetime of zero removes the key.
     ///
     /// # Errors
     /// The cache has refused the entry with its deadline.

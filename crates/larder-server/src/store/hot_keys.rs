@@ -1,8 +1,8 @@
 //! Which keys are read most, from a sample of all reads.
 //!
 //! About one read in [`SAMPLED_READS`] is counted, by the algorithm of Misra and Gries ("Finding repeated
-//! elements", 1982): of N counted reads it misses at most N / [`COUNTERS`] of any key, so no key is missing
-//! that has a larger share. Counts are kept for the present period and for the one before.
+//! elements", 1982): of N counted reads it misses at most N / [`COUNTERS`] of any key, so no key with a larger share is
+//! missing. Counts are kept for the present period and for the one before.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// One read in so many is counted, in the mean.
+/// One read in this many is counted, on average.
 const SAMPLED_READS: u32 = 64;
 const COUNTERS: usize = 512;
 const PERIOD: Duration = Duration::from_secs(60);
@@ -18,7 +18,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 const MAX_KEY_BYTES: usize = 1024;
 
 thread_local! {
-    /// How many reads to pass over, and the state of the numbers from which the next is drawn.
+    /// How many reads to skip, and the state of the pseudorandom generator.
     static REST: Cell<(u32, u32)> = const { Cell::new((1, 0x9e37_79b9)) };
 }
 
@@ -43,7 +43,7 @@ struct Period {
 }
 
 impl HotKeys {
-    /// Passes over a read, or counts it.
+    /// Skips a read, or counts it.
     #[inline]
     pub(crate) fn note(&self, key: &[u8]) {
         let (rest, state) = REST.get();

@@ -1,4 +1,4 @@
-//! Keys as such: their deadlines as times, copies of them, and choosing one.
+//! Operations on keys whatever their values: their deadlines as times, copies, and choosing one.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -12,17 +12,17 @@ use crate::hub::ChangeKind;
 use crate::unix_time;
 use crate::version::Version;
 
-/// Two readings of clocks that are further apart are repeated, so often at most.
+/// Two readings of clocks that are further apart are repeated, up to `READINGS` times.
 const READINGS_APART: Duration = Duration::from_micros(200);
 const READINGS: usize = 3;
 
 /// How many entries are visited in one step, during which the thread is pinned.
 const STEP_ENTRIES: usize = 128;
 
-/// Among so many keys one is chosen at random.
+/// The number of keys among which one is chosen at random.
 const RANDOM_AMONG: usize = 16;
 
-/// So many of the hottest keys of all databases are asked for at most, to find those of one.
+/// The most of the hottest keys of all databases that are asked for, to find those of one.
 const MAX_RANKED: usize = 40_000;
 
 /// When a key expires.
@@ -137,8 +137,8 @@ impl Db<'_> {
         self.with_stored(key, |stored| self.store.cache().explain(stored))
     }
 
-    /// Up to `count` keys that the policy finds most worth keeping, the best first. They are looked for among the
-    /// best of all databases, of which a limited number is asked for.
+    /// Up to `count` keys that the policy finds most worth keeping, the best first. They are searched for among a
+    /// limited number of the best of all databases.
     pub(crate) fn hottest(&self, count: usize) -> Vec<Bytes> {
         let namespace = self.store.namespace(self.number);
         let own = |stored: Bytes| match Store::split_key(&stored) {

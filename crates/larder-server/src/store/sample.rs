@@ -1,4 +1,4 @@
-//! What the keys of a store are like, counted if there are few, and otherwise estimated from a sample.
+//! Statistics of the keys of a store, counted if there are few, and otherwise estimated from a sample.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use super::Store;
 use crate::value::ENTRY_BYTES;
 use crate::version::Version;
 
-/// Up to so many entries are all visited.
+/// Up to this many entries are all visited.
 const SAMPLE_ENTRIES: usize = 2048;
 /// How many are visited in one step.
 const STEP_ENTRIES: usize = 128;
@@ -32,8 +32,8 @@ pub(crate) struct KeyspaceSample {
 }
 
 impl Store {
-    /// Visits about two thousand entries, or all if there are not many more, and concludes from them. It does
-    /// not depend on the number of entries how long that takes.
+    /// Visits about two thousand entries, or all if there are not many more, and concludes from them. The time does not
+    /// depend on the number of entries.
     pub(crate) fn sample(&self) -> KeyspaceSample {
         let len = self.cache().len();
         let is_complete = len <= SAMPLE_ENTRIES;

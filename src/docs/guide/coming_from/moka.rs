@@ -137,8 +137,8 @@
 //! ```
 //!
 //! What you find here besides: [tags](super::super::tags), [refreshes, stale values and negative
-//! entries](super::super::loading), methods for many keys, bounds that change at run time, statistics, explanations of misses,
-//! shadow caches and snapshots.
+//! entries](super::super::loading), methods for many keys, bounds that change at run time, statistics, explanations of
+//! misses, shadow caches and snapshots.
 //!
 //! [`Cache`]: crate::Cache
 //! [`Cache::new(n)`]: crate::Cache::new

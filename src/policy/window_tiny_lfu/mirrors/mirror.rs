@@ -212,7 +212,7 @@ impl Mirror {
         }
     }
 
-    /// As in the segments: for the candidate nothing had to leave.
+    /// As in the segments: nothing had to leave for the candidate.
     #[inline(never)]
     fn settle_candidate(&mut self, candidate: u16, moment: Moment, keys: &MirroredKeys) {
         if self.budget.counts_entries() {

@@ -53,12 +53,11 @@ impl Segments {
         distance < self.clock.age(NodeWord::of(victim, nodes).last)
     }
 
-    /// Moves the candidates that would lose their duel to the tail of probation, if the last insertion has made
-    /// nothing leave.
+    /// Moves the candidates that would lose their duel to the tail of probation, if the last insertion evicted nothing.
     ///
-    /// A heavy new node takes the room of several others without a duel, and is gone after the next insertion, as
-    /// most new ones. If all that come after it were let into that room for good, heavy nodes would replace the
-    /// whole main part with time. So these nodes are the ones that leave for the next heavy one.
+    /// A heavy new node takes the room of several others without a duel, and is gone after the next insertion, like
+    /// most new ones. If all that come after it stayed in that room for good, heavy nodes would replace the whole main
+    /// part with time. So these nodes are the ones that leave for the next heavy one.
     #[inline(never)]
     pub(super) fn settle_candidates<N: Nodes + ?Sized>(&mut self, nodes: &N) {
         for _ in 0..MAX_CHECKS {
@@ -76,8 +75,8 @@ impl Segments {
         }
     }
 
-    /// The estimate of a victim's count, of the time of its first duel: what the sketch counts for it
-    /// afterwards are uses of other keys.
+    /// The estimate of a victim's count at the time of its first duel: what the sketch counts for it afterwards
+    /// are uses of other keys.
     #[inline]
     fn count_of_victim<N: Nodes + ?Sized>(&mut self, victim: NodeId, nodes: &N) -> u64 {
         match self.defender {

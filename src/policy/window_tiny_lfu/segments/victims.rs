@@ -59,7 +59,7 @@ impl Segments {
     /// The node of the lowest count among `victim`, the tail of probation, and the unmarked ones of the next few
     /// nodes. If that is another one, `victim` moves to the head.
     ///
-    /// The counts are those of the last uses, since to ask the sketch would take a line of memory for each of them.
+    /// The counts are those of the last uses, because asking the sketch would cost a cache line for each.
     #[inline(never)]
     pub(super) fn find_coldest<N: Nodes + ?Sized>(&mut self, victim: NodeId, nodes: &N) -> NodeId {
         if self.costs.is_some() {

@@ -1,11 +1,11 @@
 //! What a node is worth if misses have different costs: its uses, times the cost of a miss, by weight.
 //!
 //! The rule is that of GreedyDual-Size-Frequency (Cherkasova: "Improving WWW Proxies Performance with
-//! Greedy-Dual-Size-Frequency Caching Policy", HP Labs 1998), frequency × cost / size, with what the segments have
-//! in the place of its parts: the sketch, which ages all counts by halving them, instead of a count for each
-//! entry and an age that rises with every eviction; and the window, which gives a new key the time to be used
-//! again, whatever its cost. So there is no order by worth to keep up: the worths of a few nodes are compared
-//! when one has to leave. If all costs and weights are alike, the duel is that of the policy without costs.
+//! Greedy-Dual-Size-Frequency Caching Policy", HP Labs 1998), frequency × cost / size, with the parts that the segments
+//! have: the sketch, which ages all counts by halving them, instead of a count for each entry and an age that rises
+//! with every eviction; and the window, which gives a new key the time to be used again, whatever its cost. So there is
+//! no order by worth to keep up: the worths of a few nodes are compared when one has to leave. If all costs and weights
+//! are alike, the duel is that of the policy without costs.
 //!
 //! Mirrors do not know of costs: they find out which variant hits most.
 
@@ -13,20 +13,21 @@ use super::{NodeWord, SegmentId, Segments};
 use crate::base::node_id::NodeId;
 use crate::policy::Nodes;
 
-/// Among so many nodes the victim is chosen: more than without costs, because worths differ more than counts do.
+/// The number of nodes among which the victim is chosen: more than without costs, because worths differ more than
+/// counts do.
 const WORTHS_COMPARED: usize = 8;
-/// One new node has that part in the mean of the costs.
+/// The share of one new node in the mean of the costs.
 const MEAN_PART: f32 = 1.0 / 256.0;
 
 /// What is known about the costs of misses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Costs {
-    /// The mean of the new nodes' costs, as far as they are known: what a node costs whose cost is not.
+    /// The mean of the known costs of new nodes, which stands for an unknown one.
     mean_ns: f32,
 }
 
 impl Segments {
-    /// Lets the costs of misses count from now on.
+    /// Makes the costs of misses count from now on.
     pub(in crate::policy::window_tiny_lfu) fn weigh_costs(&mut self) {
         self.costs = Some(Costs { mean_ns: 0.0 });
     }
@@ -65,12 +66,12 @@ impl Segments {
         }
     }
 
-    /// The duel, as `admits` has it, if misses have different costs. `defence` is the victim's count.
+    /// The duel of [`admits`](Self::admits) if misses have different costs. `defence` is the victim's count.
     ///
     /// The candidate's insertion counts for nothing, so the candidate is compared as if it had been used half a
-    /// time less, and the victim as if half a time more. A lead of less than half a use of the one whose uses
-    /// are worth less, as a lead of one is if they are worth the same, leaves it to the times: that since the
-    /// victim's last use, and the distance of the candidate's, each by the worth of a use.
+    /// time less, and the victim as if half a time more. A lead of at most half a use of the one whose uses are worth
+    /// less does not decide, just as a lead of one does not if uses are worth the same. Then the times decide: that
+    /// since the victim's last use against the distance of the candidate's, each in proportion to the worth of a use.
     #[inline(never)]
     pub(super) fn admits_by_worth<N: Nodes + ?Sized>(
         &self,
