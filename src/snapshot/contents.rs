@@ -259,7 +259,7 @@ pub(super) fn codec_of(
 }
 
 /// Whether the fault lies in the bytes of the snapshot, not in the system.
-fn is_damage(error: &SnapshotError) -> bool {
+pub(super) fn is_damage(error: &SnapshotError) -> bool {
     matches!(
         error,
         SnapshotError::CutOff { .. }

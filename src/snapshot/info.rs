@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::contents::{codec_of, open};
+use super::contents::{codec_of, is_damage, open};
 use super::error::{Part, SnapshotError};
 use super::file;
 use super::frame::{FLAG_ZSTD, Form, FrameItem, Meta, VERSION};
@@ -59,7 +59,8 @@ impl Info {
     ///
     /// # Errors
     /// If the snapshot is damaged, unless the header is whole and `options` [salvage](RestoreOptions::salvage) the
-    /// rest; or if it exceeds a limit of `options`.
+    /// rest; or if it expands beyond the limit of `options`. A record that is longer than they allow counts as
+    /// damage, as when the snapshot is loaded: its length may be what is damaged.
     pub fn read(reader: impl Read, options: &RestoreOptions) -> Result<Self, SnapshotError> {
         let (mut decoder, header) = open(reader, options)?;
         let mut info = Self {
@@ -95,7 +96,7 @@ impl Info {
                 Ok(FrameItem::Damaged) => SnapshotError::Damaged { part: Part::Record, at },
                 Err(error) => error,
             };
-            if !options.is_salvage || damage.is_io() || damage.is_limit() {
+            if !options.is_salvage || !is_damage(&damage) {
                 return Err(damage);
             }
             info.damaged_at = Some(at);

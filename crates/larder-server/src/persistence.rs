@@ -126,6 +126,7 @@ impl SaveState {
         if self.is_saving.swap(true, Ordering::Acquire) {
             return Err(SaveError::InProgress);
         }
+        let _saving = Saving(&self.is_saving);
         let begun = SystemTime::now();
         let saved = save(cache, path);
         let took = begun.elapsed().unwrap_or_default();
@@ -136,9 +137,17 @@ impl SaveState {
         }
         let error = saved.as_ref().err().map(SaveError::with_causes);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
-        // Release: with the swap above.
-        self.is_saving.store(false, Ordering::Release);
         saved
+    }
+}
+
+/// The save that is under way, until it is dropped: also if it panics.
+struct Saving<'s>(&'s AtomicBool);
+
+impl Drop for Saving<'_> {
+    fn drop(&mut self) {
+        // Release: with the swap in `save`.
+        self.0.store(false, Ordering::Release);
     }
 }
 

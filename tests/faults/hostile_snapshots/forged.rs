@@ -173,6 +173,21 @@ fn a_forged_record_length_allocates_nothing_and_is_refused() {
     }
 }
 
+/// Salvage loads what comes before it, and says so beforehand.
+#[test]
+fn a_forged_record_length_is_damage_to_whoever_salvages() {
+    let head = Forge::new("bincode", 1, 0).payload(&entry("a", 1));
+    let at = head.bytes.len() as u64;
+    let bytes = head.record(u32::MAX - 1, &entry("b", 2)).end(2);
+    let options = RestoreOptions::new().salvage();
+    let info = Info::read(&*bytes, &options).unwrap();
+    assert_eq!((info.entries, info.damaged_at), (1, Some(at)));
+    let cache: Cache<String, u32> = inline(10);
+    assert_eq!(cache.load_from(&*bytes, &options).unwrap().entries, 1);
+    let whole = Info::read(&*bytes, &RestoreOptions::new()).unwrap_err();
+    assert!(matches!(whole, SnapshotError::RecordTooLong { .. }), "{whole:?}");
+}
+
 #[test]
 fn a_forged_length_within_a_payload_allocates_nothing_and_is_refused() {
     for length in [1_u64 << 62, u64::MAX, 1 << 33, 100] {
