@@ -112,7 +112,7 @@ where
             return self.read_slow(reclaim::pin(), BucketProbe::Inconclusive, key, hash, reader);
         };
         match self.lookup_fast(key, hash, &guard) {
-            Ok(entry) => Some(reader(&entry.value)),
+            Ok((_, entry)) => Some(reader(&entry.value)),
             Err(probe) => self.read_slow(guard.into(), probe, key, hash, reader),
         }
     }
@@ -135,7 +135,7 @@ where
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();
-        let entry = self.lookup(key, hash, &guard)?;
+        let (_, entry) = self.lookup(key, hash, &guard)?;
         Some((entry.key.clone(), entry.value.clone()))
     }
 

@@ -59,7 +59,7 @@ where
     {
         block.prefetch_matches(&self.shared.engine.table, Intent::Read, guard);
         for (key, hash) in block.keys() {
-            found(self.lookup(key, hash, guard).map(|entry| &entry.value));
+            found(self.lookup(key, hash, guard).map(|(_, entry)| &entry.value));
         }
     }
 }

@@ -67,7 +67,7 @@ where
         let hash = self.hash(&key);
         let found = {
             let guard = reclaim::pin();
-            self.lookup(&key, hash, &guard).map(|entry| entry.value.clone())
+            self.lookup(&key, hash, &guard).map(|(_, entry)| entry.value.clone())
         };
         let at = Selected { cache: self, key, options };
         match found {

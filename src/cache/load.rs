@@ -301,8 +301,7 @@ where
         Q: Equivalent<K> + ?Sized,
     {
         let guard = reclaim::pin();
-        self.lookup(key, hash, &guard)?;
-        let (pointer, entry) = self.find(key, hash, &guard)?;
+        let (pointer, entry) = self.lookup(key, hash, &guard)?;
         let is_due = self.may_be_due(pointer) && self.may_refresh(hash);
         (!is_due).then(|| entry.value.clone())
     }

@@ -60,12 +60,12 @@ where
         key: &Q,
         hash: KeyHash,
         guard: &'g Guard,
-    ) -> Option<&'g Entry<K, V>>
+    ) -> Option<(EntryPtr, &'g Entry<K, V>)>
     where
         Q: Equivalent<K> + ?Sized,
     {
         match self.lookup_fast(key, hash, guard) {
-            Ok(entry) => Some(entry),
+            Ok(found) => Some(found),
             Err(probe) => self.lookup_slow(probe, key, hash, guard),
         }
     }
@@ -79,7 +79,7 @@ where
         key: &Q,
         hash: KeyHash,
         guard: &'g impl AnyGuard,
-    ) -> Result<&'g Entry<K, V>, BucketProbe<EntryPtr>>
+    ) -> Result<(EntryPtr, &'g Entry<K, V>), BucketProbe<EntryPtr>>
     where
         Q: Equivalent<K> + ?Sized,
     {
@@ -99,7 +99,7 @@ where
             }
             self.shared.engine.record_hit(pointer, guard.thread());
         }
-        Ok(entry)
+        Ok((pointer, entry))
     }
 
     /// The slow path: a lookup that has more to check, to do or to report. It is out of line, so
@@ -111,7 +111,7 @@ where
         key: &Q,
         hash: KeyHash,
         guard: &'g Guard,
-    ) -> Option<&'g Entry<K, V>>
+    ) -> Option<(EntryPtr, &'g Entry<K, V>)>
     where
         Q: Equivalent<K> + ?Sized,
     {
@@ -140,7 +140,7 @@ where
             }
         }
         self.shared.engine.record_hit(pointer, guard.thread());
-        Some(entry)
+        Some((pointer, entry))
     }
 
     /// Checks the deadline and the tags of an entry that a lookup found, renews its time to idle if
@@ -239,6 +239,6 @@ where
     where
         Q: Equivalent<K> + ?Sized,
     {
-        self.lookup_slow(probe, key, hash, &guard).map(|entry| reader(&entry.value))
+        self.lookup_slow(probe, key, hash, &guard).map(|(_, entry)| reader(&entry.value))
     }
 }

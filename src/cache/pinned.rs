@@ -39,7 +39,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.cache.hash(key);
-        self.cache.lookup(key, hash, &self.guard).map(|entry| &entry.value)
+        self.cache.lookup(key, hash, &self.guard).map(|(_, entry)| &entry.value)
     }
 
     /// The values of `keys`, in their order; `None` for each key that is absent.
