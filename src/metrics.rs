@@ -148,7 +148,7 @@ pub trait MetricSource: Send + Sync + 'static {
     /// of the collector.
     ///
     /// # Errors
-    /// What [`Families`] and [`Family`] return. The scrape fails then.
+    /// What [`Families`] and [`Family`] return. The scrape fails in that case.
     fn collect(&self, families: &mut Families) -> Result<(), MetricsError>;
 }
 

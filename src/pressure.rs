@@ -375,7 +375,7 @@ where
     ///
     /// # Errors
     /// If the cache has no such bound, the source cannot be read, there is neither a target nor a
-    /// limit, or a setting is out of range. The bound is unchanged then.
+    /// limit, or a setting is out of range. The bound is unchanged in that case.
     pub fn start(self) -> Result<MemoryFollower, FollowError> {
         let Self { cache, bound, source, target, band, range, interval, clock } = self;
         let has_weight = cache.max_weight().is_some();

@@ -263,7 +263,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     /// the last ones remain.
     ///
     /// # Errors
-    /// [`CacheError::InvalidTtl`]; the cache is unchanged then.
+    /// [`CacheError::InvalidTtl`]; the cache is unchanged in that case.
     pub fn set_many<I>(
         &self,
         pairs: impl IntoIterator<Item = (I, V)>,

@@ -401,7 +401,7 @@ where
     ///
     /// # Errors
     /// As `save_to`; [`NotAFile`](SnapshotError::NotAFile) if `path` is a FIFO, a socket or a device; and the
-    /// errors of the file system. An old file is unchanged then.
+    /// errors of the file system. An old file is unchanged in that case.
     pub fn save_to_path(
         &self,
         path: impl AsRef<Path>,
@@ -452,8 +452,8 @@ where
     /// Other threads may use the cache meanwhile; entries appear one by one.
     ///
     /// # Errors
-    /// If the snapshot is damaged or unsuitable. The cache is unchanged then. [`LoadSummary`] counts entries that were
-    /// left out for other reasons.
+    /// If the snapshot is damaged or unsuitable. The cache is unchanged in that case. [`LoadSummary`] counts entries
+    /// that were left out for other reasons.
     ///
     /// # Panics
     /// If `Deserialize`, `Hash`, `Eq` or the weigher panics; only the last three can leave the cache with a part of

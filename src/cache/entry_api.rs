@@ -196,7 +196,7 @@ where
     /// another method, that wins: these calls return what was inserted, or what was made, which is not stored.
     ///
     /// # Panics
-    /// As `or_insert`, and if `make` does; nothing was stored then.
+    /// As `or_insert`, and if `make` does; nothing was stored in that case.
     pub fn or_insert_with(self, make: impl FnOnce() -> V) -> V {
         match self {
             Self::Occupied(entry) => entry.value,
@@ -276,7 +276,7 @@ where
     /// As [`and_compute_with`](Self::and_compute_with), with a closure that can fail.
     ///
     /// # Errors
-    /// The error of `compute`. Nothing has changed then.
+    /// The error of `compute`. Nothing has changed in that case.
     ///
     /// # Examples
     /// ```
@@ -359,7 +359,7 @@ where
     /// As [`and_compute_with_async`](Self::and_compute_with_async), with a future that can fail.
     ///
     /// # Errors
-    /// The error of the future. Nothing has changed then.
+    /// The error of the future. Nothing has changed in that case.
     pub async fn try_and_compute_with_async<E, F>(
         self,
         compute: impl FnMut(Option<V>) -> F,

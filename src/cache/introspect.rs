@@ -141,7 +141,7 @@ impl<K, V, S> Cache<K, V, S> {
     ///
     /// # Errors
     /// [`ResizeError`] if the cache was built without a capacity, if `entries` is not 0 and less than one
-    /// for each partition, or if it is less than the minimums of all namespaces. Nothing has changed then.
+    /// for each partition, or if it is less than the minimums of all namespaces. Nothing has changed in that case.
     ///
     /// # Examples
     /// ```
@@ -165,7 +165,7 @@ impl<K, V, S> Cache<K, V, S> {
     ///
     /// # Errors
     /// [`ResizeError`] if the cache was built without a bound on weight, or if `weight` is not 0 and less than
-    /// one for each partition. Nothing has changed then.
+    /// one for each partition. Nothing has changed in that case.
     pub fn set_max_weight(&self, weight: u64) -> Result<(), ResizeError> {
         let mut bounds = sync::lock(&self.shared.settings.bounds);
         bounds.max_weight.ok_or(ResizeError::Unbounded)?;

@@ -29,7 +29,7 @@ where
     /// In a cache with an [atomic listener](crate::Builder::atomic_listener), if the call comes from within that
     /// listener, or from a closure or an [`Expiry`](crate::Expiry) that another change of the cache calls. Also, if it
     /// comes from within a listener, an executor or the `Drop` of a key or value of any cache, while another thread
-    /// changes the same key, for which the call must not wait. Nothing has changed then. If the value's `Clone`
+    /// changes the same key, for which the call must not wait. Nothing has changed in that case. If the value's `Clone`
     /// panics, so does the call, and the entry has left.
     #[doc(alias = "invalidate")]
     pub fn remove<Q>(&self, key: &Q) -> Option<V>

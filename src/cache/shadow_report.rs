@@ -65,7 +65,7 @@ impl<K, V, S> Cache<K, V, S> {
     ///
     /// # Errors
     /// [`NamespaceShadowError`] if the cache has no such namespace, `bound` is 0, 64 other namespaces have
-    /// shadows, or `config` is wrong. Nothing has changed then.
+    /// shadows, or `config` is wrong. Nothing has changed in that case.
     ///
     /// # Complexity
     /// O(entries of the cache), once: hits on those that are in the sample are reported from now on.

@@ -29,7 +29,7 @@ where
     ///
     /// # Panics
     /// As [`insert`](Self::insert), and if the iterator or the `as_ref` of a name does; nothing has
-    /// changed then.
+    /// changed in that case.
     ///
     /// # Complexity
     /// As `insert`, and O(1) for each tag, under a lock that is shared with a 32nd of all names.

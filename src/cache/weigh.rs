@@ -48,7 +48,7 @@ where
     /// `new`, until the change is reported or given up.
     ///
     /// # Panics
-    /// If the key's `Eq` does; nothing has changed then.
+    /// If the key's `Eq` does; nothing has changed in that case.
     #[inline]
     pub(super) fn borrow_for(
         &self,

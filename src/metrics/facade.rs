@@ -22,7 +22,7 @@ impl Collector {
     /// whole number becomes a gauge, because a recorder's counters are whole numbers.
     ///
     /// # Errors
-    /// That of a [source](super::MetricSource); nothing was set then.
+    /// That of a [source](super::MetricSource); nothing was set in that case.
     ///
     /// # Examples
     /// ```

@@ -239,7 +239,7 @@ impl Family {
     ///
     /// # Errors
     /// [`MetricsError`] if a label's name is not valid, if there is a sample with these labels already, or if the value
-    /// does not fit the [kind](FamilyKind). The family has not changed then.
+    /// does not fit the [kind](FamilyKind). The family has not changed in that case.
     pub fn add(
         &mut self,
         labels: &[(&str, &str)],

@@ -49,7 +49,7 @@ impl Collector {
     /// the collector.
     ///
     /// # Errors
-    /// That of a source; there is no instrument then.
+    /// That of a source; there is no instrument in that case.
     ///
     /// # Examples
     /// ```

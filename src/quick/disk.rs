@@ -69,7 +69,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     /// threads may see the cache with a part of them.
     ///
     /// # Errors
-    /// [`CacheError::CacheLoad`]. Entries and metrics are unchanged then.
+    /// [`CacheError::CacheLoad`]. Entries and metrics are unchanged in that case.
     pub fn load_from_disk(&self, target: impl Into<Target>) -> Result<LoadSummary, CacheError>
     where
         V: DeserializeOwned,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::serializer::{RegistryError, SerializerError};
 use super::watch::Loss;
 
-/// Why a snapshot could not be written or read. A cache that was to be loaded is unchanged then.
+/// Why a snapshot could not be written or read. A cache that was to be loaded is unchanged in that case.
 ///
 /// The displayed message does not include the cause, such as the error of the serializer:
 /// [`source`](Error::source) returns it. [`is_limit`](Self::is_limit) distinguishes a limit that can be raised

@@ -198,7 +198,7 @@ where
 /// file.
 ///
 /// # Errors
-/// As [`convert`], and the errors of the file system. An old file `to` is unchanged then.
+/// As [`convert`], and the errors of the file system. An old file `to` is unchanged in that case.
 pub fn convert_path<K, V>(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,

@@ -22,7 +22,7 @@ use crate::base::sync::thread;
 /// until it is done; both suit every task. A task that is dropped before it is done drops the loader. The cache
 /// then treats the load as abandoned, and another call may load the key.
 ///
-/// A task may outlive its cache. What it loads is dropped then.
+/// A task may outlive its cache. What it loads is dropped in that case.
 ///
 /// # Panics
 /// A loader that panics makes [`run`](Self::run), or the poll, panic. The load has been abandoned by then,

@@ -92,7 +92,7 @@ impl SmallHash {
     /// Sets a field, and says whether it is new.
     ///
     /// # Errors
-    /// The hash would become too large. It is as before then.
+    /// The hash would become too large. It is as before in that case.
     pub fn set(&mut self, field: &[u8], value: &[u8]) -> Result<bool, HashTooLarge> {
         let new_bytes = HEADER + field.len() + value.len();
         let old_bytes = self.get(field).map_or(0, |old| HEADER + field.len() + old.len());
@@ -114,7 +114,7 @@ impl SmallHash {
     /// hash and of all fields).
     ///
     /// # Errors
-    /// The hash would become too large. It is as before then.
+    /// The hash would become too large. It is as before in that case.
     pub fn set_all<'p>(
         &mut self,
         pairs: impl IntoIterator<Item = (&'p [u8], &'p [u8])>,

@@ -166,7 +166,7 @@ fn save(cache: &Cache<Bytes, Value>, path: &Path) -> Result<(), SaveError> {
 /// [`Server::start`](crate::Server::start) if possible.
 ///
 /// # Errors
-/// The file cannot be read, or is not a whole snapshot of such a cache; the cache is unchanged then.
+/// The file cannot be read, or is not a whole snapshot of such a cache; the cache is unchanged in that case.
 pub fn load(
     cache: &Cache<Bytes, Value>,
     path: &Path,

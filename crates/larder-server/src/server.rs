@@ -70,7 +70,7 @@ impl Server {
     ///
     /// # Errors
     /// An address is in use or not this machine's, there can be no socket at the path, the certificate or its key
-    /// cannot be used, or no thread can be started. Nothing is served then.
+    /// cannot be used, or no thread can be started. Nothing is served in that case.
     pub fn start(
         cache: Cache<Bytes, Value>,
         hub: Hub,
@@ -208,7 +208,7 @@ impl Server {
     ///
     /// # Errors
     /// No path was configured, another thread or a client is saving, or the file cannot be written; the earlier file is
-    /// unchanged then.
+    /// unchanged in that case.
     pub fn save(&self) -> Result<(), SaveError> {
         self.shared.save()
     }
