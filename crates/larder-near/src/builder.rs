@@ -280,8 +280,9 @@ where
     }
 
     /// What is called for each write that [`WriteMode::Behind`] has accepted and that is lost: the server has refused
-    /// it, or there was no time left after the last handle was dropped
-    /// ([`NearError::Closed`](crate::NearError::Closed)). It runs on the task that sends, so it should not wait.
+    /// it, or there was no time left after the last handle was dropped, or the runtime has ended
+    /// ([`NearError::Closed`](crate::NearError::Closed)). It runs on the task that sends, or where that is dropped, so it
+    /// should not wait.
     /// Default: such writes are only counted.
     pub fn on_lost_write(
         mut self,

@@ -52,8 +52,8 @@ pub struct NearStats {
     pub timeouts: u64,
     /// Writes that the server has acknowledged.
     pub writes: u64,
-    /// Writes that were accepted and not carried out, because the server has refused them or the cache ended. Only
-    /// with [`WriteMode::Behind`](crate::WriteMode::Behind).
+    /// Writes that were accepted and not carried out, because the server has refused them, or the cache or its runtime
+    /// ended. Only with [`WriteMode::Behind`](crate::WriteMode::Behind).
     pub lost_writes: u64,
     /// Writes that wait to be sent at the moment.
     pub pending_writes: u64,
