@@ -162,11 +162,26 @@ where
 
     #[inline]
     pub(crate) fn lookup(&self, key: &K) -> Option<Held<V>> {
-        let held = self.shared.memory.lookup(&self.shared.lease, key);
+        let held = self.lookup_uncounted(key);
         if self.shared.settings.is_counting_hits && held.is_some() {
             count(&self.shared.link.counters.hits);
         }
         held
+    }
+
+    /// The same for a caller to whom memory may not be the one that answers.
+    pub(crate) fn lookup_uncounted(&self, key: &K) -> Option<Held<V>> {
+        self.shared.memory.lookup(&self.shared.lease, key)
+    }
+
+    /// What memory says of a key that would be loaded if it had no value.
+    pub(crate) fn loaded_in_memory(&self, key: &K) -> Option<Held<V>> {
+        let held = self.lookup_uncounted(key);
+        let held = held.filter(|held| !matches!(held, Held::Absent | Held::Unreadable))?;
+        if self.shared.settings.is_counting_hits {
+            count(&self.shared.link.counters.hits);
+        }
+        Some(held)
     }
 
     /// The value of `key`, from memory, from the server, or else from `loader`, whose value is then stored at
@@ -192,9 +207,8 @@ where
         L: Future<Output = Result<Option<Record<V>>, E>>,
         E: Error + Send + Sync + 'static,
     {
-        match self.lookup(key) {
-            None | Some(Held::Absent | Held::Unreadable) => {}
-            Some(held) => return Ok(held.into_value()),
+        if let Some(held) = self.loaded_in_memory(key) {
+            return Ok(held.into_value());
         }
         let name = self.shared.memory.name(key);
         let loads = &self.shared.memory.loads;

@@ -205,3 +205,45 @@ fn writes_that_wait_when_a_blocking_cache_is_dropped_are_told() {
     drop(near);
     assert_eq!(told.recv_timeout(LONG), Ok(7));
 }
+
+#[test]
+fn what_memory_knows_is_answered_within_a_runtime_too() {
+    let server = Scripted::new(|_| Fate::Answered);
+    let builder = server.behind().write_mode(WriteMode::Around).call_timeout(LONG).count_hits();
+    let near = builder.connect_blocking().unwrap();
+    near.set_many([(1, 10), (2, 20)]).unwrap();
+    assert_eq!(near.get_many(&[1, 2]).unwrap(), [Some(10), Some(20)]);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        assert_eq!(near.get(&1).unwrap(), Some(10));
+        assert_eq!(near.get_many(&[2, 1, 2]).unwrap(), [Some(20), Some(10), Some(20)]);
+        assert_eq!(near.get_many(&[]).unwrap(), []);
+        let load = || Err::<Option<_>, _>(std::fmt::Error);
+        assert_eq!(near.get_or_load(&1, load).unwrap(), Some(10));
+        let unknown = near.get_many(&[1, 3]);
+        assert!(matches!(unknown, Err(NearError::WithinRuntime)), "{unknown:?}");
+    });
+    assert_eq!(near.stats().hits, Some(6), "each once, and that of the call that failed");
+}
+
+#[tokio::test]
+async fn each_read_is_counted_where_it_was_answered() {
+    let server = Scripted::new(|_| Fate::Answered);
+    let near = server.behind().write_mode(WriteMode::Around).call_timeout(LONG).count_hits();
+    let near = near.connect().await.unwrap();
+    // Memory knows that there is nothing, which answers the second read and not the load.
+    assert_eq!(near.get(&1).await.unwrap(), None);
+    assert_eq!(near.get(&1).await.unwrap(), None);
+    let none = near.get_or_load(&1, async || Ok::<_, NearError>(None)).await;
+    assert_eq!(none.unwrap(), None);
+    let stats = near.stats();
+    assert_eq!((stats.hits, stats.server_misses, stats.loads), (Some(1), 2, 1), "{stats:?}");
+    // Several times the same key, as callers have it.
+    near.set_many([(2, 2), (3, 3)]).await.unwrap();
+    let found = near.get_many(&[2, 3, 2, 4, 2, 4]).await.unwrap();
+    assert_eq!(found, [Some(2), Some(3), Some(2), None, Some(2), None]);
+    let stats = near.stats();
+    assert_eq!(stats.fills_refused, 0, "no key was changed: {stats:?}");
+    assert_eq!(near.get_many(&[2, 3, 4]).await.unwrap(), [Some(2), Some(3), None]);
+    assert_eq!(near.stats().hits, Some(4));
+}

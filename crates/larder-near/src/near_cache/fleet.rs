@@ -78,7 +78,7 @@ where
             let random = RandomState::new().hash_one(began_ns);
             tokio::time::sleep(pause.mul_f64(0.5 + (random % 1024) as f64 / 2048.0)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            let found = match self.lookup(key) {
+            let found = match self.lookup_uncounted(key) {
                 Some(held) => held,
                 None => self.held(key).await?,
             };
