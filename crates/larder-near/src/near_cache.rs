@@ -259,32 +259,41 @@ where
             Waited::Turn(turn) => Some(turn),
             Waited::Alone => None,
         };
+        // What cannot be read would keep everyone loading, so what is loaded takes its place: that of no other value.
+        let (there, replaced) = match there {
+            Some(Held::Unreadable) if turn.is_none() => match self.get_with_version(key).await {
+                Ok((Some(value), _)) => return Ok(Held::Value(value)),
+                Ok((None, version)) => (there, version),
+                Err(_) => (None, None),
+            },
+            there => (there, None),
+        };
         count(&self.shared.link.counters.loads);
         if let Some(turn) = turn {
-            let loaded = self.load_in_turn(name, &turn, loader()).await?;
             let is_conditional = !matches!(there, Some(Held::Unreadable));
-            let writing = match self.writing_of_loaded(loaded, is_conditional).await {
-                Ok(Loaded::Writing(writing)) if is_unchanged() => writing,
+            let loaded = match loader().await {
+                Ok(loaded) => self.writing_of_loaded(loaded, is_conditional).await,
+                Err(error) => Err(NearError::Loader(Arc::new(error))),
+            };
+            return match loaded {
+                Ok(Loaded::Writing(writing)) if is_unchanged() => {
+                    self.store_in_turn(key, name, writing, turn).await
+                }
                 other => {
-                    self.give_back(name, &turn).await;
-                    return other.map(Loaded::into_held);
+                    turn.give_back().await;
+                    other.map(Loaded::into_held)
                 }
             };
-            return self.store_in_turn(key, name, writing, turn).await;
         }
         let loaded = loader().await.map_err(|error| NearError::Loader(Arc::new(error)))?;
         match there {
-            Some(there) => {
-                // What cannot be read would keep everyone loading.
-                let is_conditional = !matches!(there, Held::Unreadable);
-                match self.writing_of_loaded(loaded, is_conditional).await? {
-                    // After the tags were asked for, because that takes time.
-                    Loaded::Writing(writing) if is_unchanged() => {
-                        self.store_loaded(key, name, writing).await
-                    }
-                    other => Ok(other.into_held()),
+            Some(_) => match self.writing_of_loaded(loaded, true).await? {
+                // After the tags were asked for, because that takes time.
+                Loaded::Writing(writing) if is_unchanged() => {
+                    self.store_loaded(key, name, writing, replaced).await
                 }
-            }
+                other => Ok(other.into_held()),
+            },
             None => Ok(loaded.map_or(Held::Missing, |record| Held::Value(record.value))),
         }
     }

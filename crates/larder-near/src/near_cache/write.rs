@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::NearCache;
 use super::change::{Turns, call_changes, removed};
+use super::compare::ValueVersion;
 use crate::envelope::Envelopes;
 use crate::error::NearError;
 use crate::key::NearKey;
@@ -235,16 +236,21 @@ where
         }
     }
 
-    /// Stores what a loader has found; if the write is conditional, unless the server has a value by now. Returns
-    /// what is there.
+    /// Stores what a loader has found, unless the server has by now another value than the one to be replaced, or any
+    /// if there is none. Returns what is there.
     pub(super) async fn store_loaded(
         &self,
         key: &K,
         name: &[u8],
         writing: Writing<V>,
+        replaced: Option<ValueVersion>,
     ) -> Outcome<V> {
         let held = writing.held.clone();
-        match self.write(key, name, writing).await {
+        let stored = match replaced {
+            None => self.write(key, name, writing).await,
+            Some(version) => self.replace(key, name, writing, &version).await,
+        };
+        match stored {
             // Another process was faster.
             Ok(false) => match self.held(key).await? {
                 Held::Absent | Held::Unreadable => Ok(held),
