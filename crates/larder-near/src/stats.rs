@@ -24,7 +24,7 @@ pub struct NearStats {
     pub server_hits: u64,
     /// Reads for which the server was asked, and had none.
     pub server_misses: u64,
-    /// Reads that waited for another caller's request.
+    /// Reads that waited for another caller's request, or for that of the same key in the same call.
     pub shared: u64,
     /// Values and absences that were stored in memory.
     pub fills: u64,

@@ -13,7 +13,7 @@ use super::NearCache;
 use crate::error::NearError;
 use crate::key::NearKey;
 use crate::memory::{Fetched, Held, Slot};
-use crate::stats::count;
+use crate::stats::{add, count};
 use crate::topology::{Answer, Group};
 use crate::transport::{Command, Reply};
 
@@ -68,6 +68,7 @@ where
         }
         drop(firsts);
         self.fetch_many(keys, wanted, &mut found).await?;
+        add(&self.shared.link.counters.shared, repeated.len() as u64);
         for (at, first) in repeated {
             found[at] = found[first].clone();
         }
