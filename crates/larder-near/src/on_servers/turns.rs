@@ -244,7 +244,7 @@ async fn a_removal_of_nothing_ends_the_turn_of_another_process() {
     .await;
 }
 
-/// A loader that will never end is as good as one that has failed: its turn is given back, long before its time is over.
+/// A loader that will never end is as good as one that has failed: its turn is given back, long before its end.
 #[tokio::test]
 async fn a_loader_that_is_dropped_or_panics_gives_its_turn_back() {
     with_each(async |server| {
