@@ -105,7 +105,10 @@ where
     /// # Errors
     /// As there.
     pub fn get_many(&self, keys: &[K]) -> Result<Vec<Option<V>>, NearError> {
-        self.wait(self.near.get_many(keys))
+        match self.near.many_in_memory(keys) {
+            Ok(values) => Ok(values),
+            Err(found) => self.wait(self.near.complete_many(keys, found)),
+        }
     }
 
     /// As [`NearCache::get_or_load`]; the loader runs on this thread, within the runtime of the connection, so
@@ -118,7 +121,10 @@ where
         key: &K,
         loader: impl FnOnce() -> Result<Option<Record<V>>, E>,
     ) -> Result<Option<V>, NearError> {
-        self.wait(self.near.get_or_load(key, || std::future::ready(loader())))
+        match self.near.loaded_in_memory(key) {
+            Some(held) => Ok(held.into_value()),
+            None => self.wait(self.near.get_or_load(key, || std::future::ready(loader()))),
+        }
     }
 
     /// As [`NearCache::set`].

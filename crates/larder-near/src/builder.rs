@@ -280,8 +280,9 @@ where
     }
 
     /// What is called for each write that [`WriteMode::Behind`] has accepted and that is lost: the server has refused
-    /// it, or there was no time left after the last handle was dropped
-    /// ([`NearError::Closed`](crate::NearError::Closed)). It runs on the task that sends, so it should not wait.
+    /// it, or there was no time left after the last handle was dropped, or the runtime has ended
+    /// ([`NearError::Closed`](crate::NearError::Closed)). It runs on the task that sends, or where that is
+    /// dropped, so it should not wait.
     /// Default: such writes are only counted.
     pub fn on_lost_write(
         mut self,
@@ -300,8 +301,9 @@ where
     /// Lets one process of the whole fleet run the loader of a key at a time, and the others wait for its value, for
     /// [`load_patience`](Self::load_patience) at most. Default: each process loads on its own.
     ///
-    /// `longest_load` is how long a loader may take. When that is over, or the process has died, another process
-    /// may load. What a late loader has found is stored only if no other has begun since, and no write or removal of a
+    /// `longest_load` is how long a loader may take: when that is over, another process may load. It may do so at once
+    /// when a loader has failed or panicked, or its future was dropped; that a process has died is not noticed before.
+    /// What a late loader has found is stored only if no other has begun since, and no write or removal of a
     /// cache with this setting has changed the key: each lease has a generation, a number that rises, which the server
     /// compares as it stores. For each key that is being loaded the server holds another one, whose name ends with
     /// `:larder-turn`. A write or a removal costs one command more, which ends the turn of its key.

@@ -49,6 +49,9 @@ impl fmt::Display for NearBuildError {
                 "no tokio runtime is running here; build the cache within one, or use `connect_blocking`",
             ),
             Self::NoThread(_) => f.write_str("the system starts no thread for the connection"),
+            Self::Connect(NearError::WithinRuntime) => f.write_str(
+                "a cache for threads is not built within a tokio runtime; use `connect` there",
+            ),
             Self::Connect(_) => f.write_str("the server was not reached; see `connect_lazily`"),
         }
     }

@@ -20,6 +20,8 @@ mod on_servers;
 mod schedules;
 #[cfg(test)]
 mod garbage;
+#[cfg(test)]
+mod scripted;
 mod blocking;
 mod builder;
 mod near_cache;

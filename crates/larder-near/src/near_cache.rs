@@ -162,11 +162,26 @@ where
 
     #[inline]
     pub(crate) fn lookup(&self, key: &K) -> Option<Held<V>> {
-        let held = self.shared.memory.lookup(&self.shared.lease, key);
+        let held = self.lookup_uncounted(key);
         if self.shared.settings.is_counting_hits && held.is_some() {
             count(&self.shared.link.counters.hits);
         }
         held
+    }
+
+    /// The same for a caller to whom memory may not be the one that answers.
+    pub(crate) fn lookup_uncounted(&self, key: &K) -> Option<Held<V>> {
+        self.shared.memory.lookup(&self.shared.lease, key)
+    }
+
+    /// What memory says of a key that would be loaded if it had no value.
+    pub(crate) fn loaded_in_memory(&self, key: &K) -> Option<Held<V>> {
+        let held = self.lookup_uncounted(key);
+        let held = held.filter(|held| !matches!(held, Held::Absent | Held::Unreadable))?;
+        if self.shared.settings.is_counting_hits {
+            count(&self.shared.link.counters.hits);
+        }
+        Some(held)
     }
 
     /// The value of `key`, from memory, from the server, or else from `loader`, whose value is then stored at
@@ -192,9 +207,8 @@ where
         L: Future<Output = Result<Option<Record<V>>, E>>,
         E: Error + Send + Sync + 'static,
     {
-        match self.lookup(key) {
-            None | Some(Held::Absent | Held::Unreadable) => {}
-            Some(held) => return Ok(held.into_value()),
+        if let Some(held) = self.loaded_in_memory(key) {
+            return Ok(held.into_value());
         }
         let name = self.shared.memory.name(key);
         let loads = &self.shared.memory.loads;
@@ -245,32 +259,41 @@ where
             Waited::Turn(turn) => Some(turn),
             Waited::Alone => None,
         };
+        // What cannot be read would keep everyone loading, so what is loaded takes its place: that of no other value.
+        let (there, replaced) = match there {
+            Some(Held::Unreadable) if turn.is_none() => match self.get_with_version(key).await {
+                Ok((Some(value), _)) => return Ok(Held::Value(value)),
+                Ok((None, version)) => (there, version),
+                Err(_) => (None, None),
+            },
+            there => (there, None),
+        };
         count(&self.shared.link.counters.loads);
         if let Some(turn) = turn {
-            let loaded = self.load_in_turn(name, &turn, loader()).await?;
             let is_conditional = !matches!(there, Some(Held::Unreadable));
-            let writing = match self.writing_of_loaded(loaded, is_conditional).await {
-                Ok(Loaded::Writing(writing)) if is_unchanged() => writing,
+            let loaded = match loader().await {
+                Ok(loaded) => self.writing_of_loaded(loaded, is_conditional).await,
+                Err(error) => Err(NearError::Loader(Arc::new(error))),
+            };
+            return match loaded {
+                Ok(Loaded::Writing(writing)) if is_unchanged() => {
+                    self.store_in_turn(key, name, writing, turn).await
+                }
                 other => {
-                    self.give_back(name, &turn).await;
-                    return other.map(Loaded::into_held);
+                    turn.give_back().await;
+                    other.map(Loaded::into_held)
                 }
             };
-            return self.store_in_turn(key, name, writing, turn).await;
         }
         let loaded = loader().await.map_err(|error| NearError::Loader(Arc::new(error)))?;
         match there {
-            Some(there) => {
-                // What cannot be read would keep everyone loading.
-                let is_conditional = !matches!(there, Held::Unreadable);
-                match self.writing_of_loaded(loaded, is_conditional).await? {
-                    // After the tags were asked for, because that takes time.
-                    Loaded::Writing(writing) if is_unchanged() => {
-                        self.store_loaded(key, name, writing).await
-                    }
-                    other => Ok(other.into_held()),
+            Some(_) => match self.writing_of_loaded(loaded, true).await? {
+                // After the tags were asked for, because that takes time.
+                Loaded::Writing(writing) if is_unchanged() => {
+                    self.store_loaded(key, name, writing, replaced).await
                 }
-            }
+                other => Ok(other.into_held()),
+            },
             None => Ok(loaded.map_or(Held::Missing, |record| Held::Value(record.value))),
         }
     }

@@ -6,10 +6,14 @@
 //! | waiting | waiting | another write of the key | it takes the place of the first, which is never sent |
 //! | waiting | sent | the task | it takes a batch |
 //! | sent | (none) | the task | the server has answered, and there was no other write of the key meanwhile |
-//! | sent | waiting | the task | there was one, or it is not known whether the server has carried it out |
-//! | any | (none) | the task | the cache has ended, and there was no more time |
+//! | sent | waiting | the task | the server has answered, and there was one |
+//! | sent | held | the task | it is not known whether the server has carried it out, or it refuses all writes for now |
+//! | held | waiting | the task | it is time for another attempt |
+//! | any | (none) | the task | the cache or the runtime has ended, and there was no more time |
 //!
-//! The order in which keys are sent is that of their first writes. A removal of a key waits for its write: to take the
+//! Keys are sent in the order of their first writes. One that was written again while it was sent stands at the end
+//! afterwards, or keys that are written all the time would keep others from being sent; one whose outcome is unknown
+//! stands where it was. A removal of a key waits for its write: to take the
 //! write out would lose it if the removal then fails. Writes are found by the bytes of their keys, and
 //! values are shared, so no code of the user's runs under the lock.
 
@@ -57,6 +61,8 @@ pub(crate) enum Sent {
 struct Queue<K, V> {
     writes: HashMap<Arc<[u8]>, PendingWrite<K, V>>,
     order: VecDeque<Arc<[u8]>>,
+    /// Those that are to be sent again, later and before those in `order`.
+    held: Vec<Arc<[u8]>>,
     numbers: u64,
     /// The last error of a write that was lost since it was asked for.
     lost: Option<NearError>,
@@ -78,6 +84,7 @@ impl<K, V> Pending<K, V> {
         let queue = Queue {
             writes: HashMap::new(),
             order: VecDeque::new(),
+            held: Vec::new(),
             numbers: 0,
             lost: None,
             is_closed: false,
@@ -95,18 +102,21 @@ impl<K, V> Pending<K, V> {
         self.queue().writes.len()
     }
 
-    /// Adds a write, or puts it in the place of an earlier one of the key, which is returned. Gives it back if there is
-    /// no room.
+    /// Adds a write, or puts it in the place of an earlier one of the key, which is returned.
     fn put(
         &self,
         name: &[u8],
         write: Queued<K, V>,
-    ) -> Result<Option<PendingWrite<K, V>>, Queued<K, V>> {
+    ) -> Result<Option<PendingWrite<K, V>>, NotPut<K, V>> {
         let mut guard = self.queue();
         let queue = &mut *guard;
+        if queue.is_closed {
+            drop(guard);
+            return Err(NotPut::Closed);
+        }
         let is_new = !queue.writes.contains_key(name);
         if is_new && queue.writes.len() >= self.limit {
-            return Err(write);
+            return Err(NotPut::Full(write));
         }
         queue.numbers += 1;
         let Queued { key, value, bytes, time_to_live } = write;
@@ -127,6 +137,8 @@ impl<K, V> Pending<K, V> {
     }
 
     /// The same, and waits for room.
+    ///
+    /// Fails with [`NearError::Closed`] if nothing that was added would be sent.
     pub(crate) async fn put_within(
         &self,
         name: &[u8],
@@ -139,14 +151,15 @@ impl<K, V> Pending<K, V> {
                 // From here on, room is not missed.
                 settled.as_mut().enable();
                 match self.put(name, write) {
-                    Ok(replaced) => return replaced,
-                    Err(back) => write = back,
+                    Ok(replaced) => return Ok(replaced),
+                    Err(NotPut::Full(back)) => write = back,
+                    Err(NotPut::Closed) => return Err(NearError::Closed),
                 }
                 settled.await;
             }
         };
         let full = |_| NearError::TooManyPending { limit: self.limit };
-        tokio::time::timeout(patience, put).await.map_err(full)
+        tokio::time::timeout(patience, put).await.map_err(full)?
     }
 
     /// The value that waits under this name; `Some(None)` if its time to live is over.
@@ -205,8 +218,8 @@ impl<K, V> Pending<K, V> {
         self.queue().is_closed
     }
 
-    /// Waits until there is something to send, and marks up to `most` writes as sent. Nothing, if nothing waits and
-    /// nothing will.
+    /// Waits until there is something to send, and marks up to `most` writes as sent. Nothing, if nothing waits but
+    /// what is held, and nothing will.
     pub(crate) async fn take(&self, most: usize) -> Vec<Sending<K>> {
         loop {
             let mut has_work = std::pin::pin!(self.has_work.notified());
@@ -241,17 +254,20 @@ impl<K, V> Pending<K, V> {
         {
             let mut guard = self.queue();
             let queue = &mut *guard;
-            // From the last to the first, so that those that are put back stand in their order.
-            for (sending, outcome) in batch.iter().zip(outcomes).rev() {
+            for (sending, outcome) in batch.iter().zip(outcomes) {
                 let Some(write) = queue.writes.get_mut(&sending.name) else { continue };
                 if *outcome == Sent::Settled && write.number == sending.number {
                     settled.extend(queue.writes.remove(&sending.name));
-                } else {
-                    if *outcome == Sent::Settled {
+                    continue;
+                }
+                write.is_sent = false;
+                let name = Arc::clone(&sending.name);
+                match outcome {
+                    Sent::Settled => {
                         write.since = sending.number + 1;
+                        queue.order.push_back(name);
                     }
-                    write.is_sent = false;
-                    queue.order.push_front(Arc::clone(&sending.name));
+                    Sent::Unknown => queue.held.push(name),
                 }
             }
         }
@@ -259,11 +275,28 @@ impl<K, V> Pending<K, V> {
         settled
     }
 
-    /// Takes everything out that still waits.
+    /// Whether writes are held, and nothing else waits to be sent.
+    pub(crate) fn has_held_alone(&self) -> bool {
+        let queue = self.queue();
+        queue.order.is_empty() && !queue.held.is_empty()
+    }
+
+    /// Lets what is held be sent again, before all that has come since.
+    pub(crate) fn release_held(&self) {
+        let mut guard = self.queue();
+        let queue = &mut *guard;
+        for name in queue.held.drain(..).rev() {
+            queue.order.push_front(name);
+        }
+    }
+
+    /// Takes everything out that still waits. Nothing will be added any more.
     pub(crate) fn take_rest(&self) -> Vec<PendingWrite<K, V>> {
         let rest = {
             let mut queue = self.queue();
+            queue.is_closed = true;
             queue.order.clear();
+            queue.held.clear();
             std::mem::take(&mut queue.writes)
         };
         self.settled.notify_waiters();
@@ -277,6 +310,13 @@ pub(crate) struct Queued<K, V> {
     pub(crate) value: Arc<V>,
     pub(crate) bytes: Arc<[u8]>,
     pub(crate) time_to_live: Option<Duration>,
+}
+
+/// Why a write was not added.
+enum NotPut<K, V> {
+    /// There is no room; the write is given back.
+    Full(Queued<K, V>),
+    Closed,
 }
 
 impl<K, V> PendingWrite<K, V> {
@@ -330,12 +370,37 @@ mod tests {
         assert!(pending.put(b"b", queued(5)).is_ok());
         assert!(pending.settle_batch(&batch, &[Sent::Unknown, Sent::Settled]).is_empty());
         assert_eq!(pending.len(), 2);
+        // What is held waits, and then goes before the others.
+        let batch = pending.take(10).await;
+        assert_eq!(names(&batch), [b"b"]);
+        assert!(pending.has_held_alone());
+        let _ = pending.settle_batch(&batch, &[Sent::Unknown]);
+        pending.release_held();
+        assert!(!pending.has_held_alone());
         let batch = pending.take(10).await;
         assert_eq!(names(&batch), [b"a", b"b"]);
         assert_eq!(pending.settle_batch(&batch, &[Sent::Settled, Sent::Settled]).len(), 2);
         assert_eq!((pending.len(), pending.value(b"a")), (0, None));
         pending.close();
         assert!(pending.take(10).await.is_empty());
+    }
+
+    /// Else keys that are written all the time would keep all others from being sent.
+    #[tokio::test]
+    async fn a_key_that_is_written_again_and_again_keeps_no_other_from_being_sent() {
+        let pending = Pending::new(10);
+        for name in [b"a", b"b", b"c"] {
+            assert!(pending.put(name, queued(1)).is_ok());
+        }
+        let mut sent = Vec::new();
+        for _ in 0..3 {
+            let batch = pending.take(2).await;
+            assert!(pending.put(b"a", queued(2)).is_ok());
+            assert!(pending.put(b"b", queued(2)).is_ok());
+            sent.extend(batch.iter().map(|sending| sending.name.to_vec()));
+            let _ = pending.settle_batch(&batch, &[Sent::Settled; 2]);
+        }
+        assert!(sent.contains(&b"c".to_vec()), "{sent:?}");
     }
 
     #[tokio::test]

@@ -24,7 +24,7 @@ pub struct NearStats {
     pub server_hits: u64,
     /// Reads for which the server was asked, and had none.
     pub server_misses: u64,
-    /// Reads that waited for another caller's request.
+    /// Reads that waited for another caller's request, or for that of the same key in the same call.
     pub shared: u64,
     /// Values and absences that were stored in memory.
     pub fills: u64,
@@ -52,8 +52,8 @@ pub struct NearStats {
     pub timeouts: u64,
     /// Writes that the server has acknowledged.
     pub writes: u64,
-    /// Writes that were accepted and not carried out, because the server has refused them or the cache ended. Only
-    /// with [`WriteMode::Behind`](crate::WriteMode::Behind).
+    /// Writes that were accepted and not carried out, because the server has refused them, or the cache or its runtime
+    /// ended. Only with [`WriteMode::Behind`](crate::WriteMode::Behind).
     pub lost_writes: u64,
     /// Writes that wait to be sent at the moment.
     pub pending_writes: u64,

@@ -428,7 +428,7 @@ impl Servers {
         .await
     }
 
-    fn is_of_cluster(&self) -> bool {
+    pub(crate) fn is_of_cluster(&self) -> bool {
         matches!(self.kind, Kind::Cluster(_))
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::NearCache;
 use super::change::{Turns, call_changes};
@@ -48,9 +48,15 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// Sends what comes until the cache is closed, then what is left, and closes the link.
+    ///
+    /// In a cluster, what cannot be sent to one server keeps nothing from being sent to the others: it is held for a
+    /// pause. Elsewhere everything waits for it, and is sent in its order.
     pub(crate) async fn run(self) {
         let mut end = None;
         let mut pause = FIRST_PAUSE;
+        let mut most = BATCH;
+        // When what is held is sent again.
+        let mut retry: Option<Instant> = None;
         loop {
             if self.pending.is_closed() {
                 let end = *end
@@ -60,7 +66,23 @@ where
                     break;
                 }
             }
-            let batch = self.pending.take(BATCH).await;
+            if let Some(due) = retry {
+                let is_idle = self.pending.is_closed() && self.pending.has_held_alone();
+                if is_idle || !self.link.is_of_cluster() {
+                    sleep_until(end.map_or(due, |end: Instant| due.min(end))).await;
+                    self.pending.release_held();
+                    retry = None;
+                    continue;
+                }
+                if Instant::now() >= due {
+                    self.pending.release_held();
+                    retry = None;
+                }
+            }
+            let batch = match retry {
+                Some(due) => timeout_at(due, self.pending.take(most)).await.unwrap_or_default(),
+                None => self.pending.take(most).await,
+            };
             if batch.is_empty() {
                 continue;
             }
@@ -78,34 +100,36 @@ where
             };
             // A write that was carried out though its answer was lost is carried out again, with the same outcome
             // unless another process has written meanwhile.
+            let mut is_too_much = false;
             let outcomes: Vec<Sent> = batch
                 .iter()
                 .zip(sent)
                 .map(|(sending, answer)| match answer.map(|it| it.replies.into_iter().next()) {
+                    Ok(Some(Reply::Refused(refusal))) if is_for_now(&refusal) => Sent::Unknown,
                     Ok(Some(reply)) => {
                         self.settle(sending, &reply);
                         Sent::Settled
                     }
-                    Ok(None) | Err(_) => Sent::Unknown,
+                    Ok(None) => Sent::Unknown,
+                    Err(error) => {
+                        is_too_much |=
+                            matches!(error, NearError::TimedOut { .. } | NearError::Lost(_));
+                        Sent::Unknown
+                    }
                 })
                 .collect();
             let is_settled = outcomes.iter().all(|sent| matches!(sent, Sent::Settled));
             drop_each(self.pending.settle_batch(&batch, &outcomes));
             drop_each(batch);
-            if is_settled {
-                pause = FIRST_PAUSE;
-            } else {
-                sleep(pause).await;
+            // Large values over a slow network: to send them again in the same way would fail in the same way.
+            most = if is_too_much { (most / 2).max(1) } else { (most * 2).min(BATCH) };
+            if !is_settled && retry.is_none() {
+                retry = Some(Instant::now() + pause);
                 pause = (pause * 2).min(LONGEST_PAUSE);
+            } else if is_settled && retry.is_none() {
+                pause = FIRST_PAUSE;
             }
         }
-        let rest = self.pending.take_rest();
-        add(&self.link.counters.lost_writes, rest.len() as u64);
-        for write in &rest {
-            self.tell_of_loss(&write.key, &NearError::Closed);
-        }
-        drop_each(rest);
-        self.link.close();
     }
 
     fn settle(&self, sending: &Sending<K>, reply: &Reply) {
@@ -121,12 +145,47 @@ where
         self.tell_of_loss(&sending.key, &error);
         self.pending.note_lost(error);
     }
+}
 
+impl<K, V> Behind<K, V> {
     fn tell_of_loss(&self, key: &K, error: &NearError) {
         if let Some(on_lost) = &self.on_lost {
             contained(|| on_lost(key, error));
         }
     }
+}
+
+/// The task ends with the cache, or with the runtime, which drops it.
+impl<K, V> Drop for Behind<K, V> {
+    fn drop(&mut self) {
+        let rest = self.pending.take_rest();
+        add(&self.link.counters.lost_writes, rest.len() as u64);
+        for write in &rest {
+            self.tell_of_loss(&write.key, &NearError::Closed);
+        }
+        if !rest.is_empty() {
+            self.pending.note_lost(NearError::Closed);
+        }
+        drop_each(rest);
+        self.link.close();
+    }
+}
+
+/// Whether a server refuses all writes, and will take them later: it loads its data, cannot save it, has become a
+/// replica, is part of a cluster that is not whole, or runs a script.
+fn is_for_now(refusal: &str) -> bool {
+    [
+        "LOADING",
+        "READONLY",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "BUSY",
+        "MISCONF",
+        "NOREPLICAS",
+    ]
+    .iter()
+    .any(|code| refusal.strip_prefix(code).is_some_and(|rest| rest.starts_with(' ')))
 }
 
 /// Runs code of the user's, whose panic must not end the task.
@@ -166,19 +225,20 @@ where
         pending.take_lost().map_or(Ok(()), Err)
     }
 
-    /// Accepts a write that is sent later.
+    /// Accepts a write that is sent later, and waits for room until `patience` is over.
     pub(super) async fn write_behind(
         &self,
         pending: &Pending<K, V>,
         key: &K,
         name: &[u8],
         writing: Writing<V>,
+        patience: Duration,
     ) -> Result<(), NearError> {
         let Writing { bytes, time_to_live, held, .. } = writing;
         let Held::Value(value) = held else { return Err(NearError::Unexpected) };
         let (key_held, value) = (Arc::new(key.clone()), Arc::new(value));
         let queued = Queued { key: key_held, value, bytes: bytes.into(), time_to_live };
-        let replaced = pending.put_within(name, queued, self.shared.settings.call_timeout).await?;
+        let replaced = pending.put_within(name, queued, patience).await?;
         // After the write can be found: a reader that has not found it has reserved its key before, and that
         // reservation ends here.
         self.shared.memory.forget_key(key, name);

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::NearCache;
 use super::change::{Turns, end_turn};
-use super::write::Forgetting;
+use super::write::{Forgetting, Writing};
 use crate::envelope::{Content, version_of};
 use crate::error::NearError;
 use crate::key::NearKey;
@@ -127,6 +127,28 @@ where
             count(&self.shared.link.counters.writes);
         }
         Ok(has_written.then_some(version))
+    }
+
+    /// Writes what a loader has found in the place of `version`. Returns whether that was there.
+    pub(super) async fn replace(
+        &self,
+        key: &K,
+        name: &[u8],
+        writing: Writing<V>,
+        version: &ValueVersion,
+    ) -> Result<bool, NearError> {
+        let memory = &*self.shared.memory;
+        memory.forget_key(key, name);
+        // Drops after the reply, or with the future.
+        let _forgetting = Forgetting::new(memory, key, name);
+        let millis = writing.millis();
+        let (expected, bytes) = (Some(version), writing.bytes);
+        let has_written =
+            self.compare_and_write(&Comparison { name, expected, bytes, millis }).await?;
+        if has_written {
+            count(&self.shared.link.counters.writes);
+        }
+        Ok(has_written)
     }
 
     async fn compare_and_write(&self, comparison: &Comparison<'_>) -> Result<bool, NearError> {

@@ -1,5 +1,7 @@
 //! Many keys in one call.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::ops::Range;
 
@@ -11,7 +13,7 @@ use super::NearCache;
 use crate::error::NearError;
 use crate::key::NearKey;
 use crate::memory::{Fetched, Held, Slot};
-use crate::stats::count;
+use crate::stats::{add, count};
 use crate::topology::{Answer, Group};
 use crate::transport::{Command, Reply};
 
@@ -30,12 +32,47 @@ where
     /// # Errors
     /// If a server cannot be asked for one of the keys, and memory may not answer in its place.
     pub async fn get_many(&self, keys: &[K]) -> Result<Vec<Option<V>>, NearError> {
-        let mut found: Vec<Option<Held<V>>> = keys.iter().map(|key| self.lookup(key)).collect();
-        let wanted: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_none()).collect();
-        if !wanted.is_empty() {
-            self.fetch_many(keys, wanted, &mut found).await?;
+        match self.many_in_memory(keys) {
+            Ok(values) => Ok(values),
+            Err(found) => self.complete_many(keys, found).await,
         }
-        Ok(found.into_iter().map(|held| held.and_then(Held::into_value)).collect())
+    }
+
+    /// The values of `keys` if memory knows all of them; what it knows otherwise.
+    pub(crate) fn many_in_memory(&self, keys: &[K]) -> Result<Vec<Option<V>>, ManyHeld<V>> {
+        let found: ManyHeld<V> = keys.iter().map(|key| self.lookup(key)).collect();
+        match found.iter().all(Option::is_some) {
+            true => Ok(values(found)),
+            false => Err(found),
+        }
+    }
+
+    /// Asks the servers for those of `keys` that memory does not know.
+    pub(crate) async fn complete_many(
+        &self,
+        keys: &[K],
+        mut found: ManyHeld<V>,
+    ) -> Result<Vec<Option<V>>, NearError> {
+        let mut wanted = Vec::with_capacity(keys.len());
+        // A key that is named again is not asked for again: where it is, and where it was first.
+        let mut repeated = Vec::new();
+        let mut firsts: HashMap<&K, usize> = HashMap::with_capacity(keys.len());
+        for (at, key) in keys.iter().enumerate().filter(|(at, _)| found[*at].is_none()) {
+            match firsts.entry(key) {
+                Entry::Occupied(first) => repeated.push((at, *first.get())),
+                Entry::Vacant(place) => {
+                    place.insert(at);
+                    wanted.push(at);
+                }
+            }
+        }
+        drop(firsts);
+        self.fetch_many(keys, wanted, &mut found).await?;
+        add(&self.shared.link.counters.shared, repeated.len() as u64);
+        for (at, first) in repeated {
+            found[at] = found[first].clone();
+        }
+        Ok(values(found))
     }
 
     /// Asks the servers for the keys at `wanted`; see the head of `memory` for the order of the steps.
@@ -103,6 +140,13 @@ where
         });
         all.extend(part.iter().map(|it| Command::new("PTTL").arg(&it.name)));
     }
+}
+
+/// What is known of each of a caller's keys.
+type ManyHeld<V> = Vec<Option<Held<V>>>;
+
+fn values<V>(found: ManyHeld<V>) -> Vec<Option<V>> {
+    found.into_iter().map(|held| held.and_then(Held::into_value)).collect()
 }
 
 /// A key that the server is to be asked for.

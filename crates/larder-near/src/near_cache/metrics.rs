@@ -2,10 +2,10 @@
 //!
 //! | metric | kind | more labels | what it is |
 //! |---|---|---|---|
-//! | `larder_near_hits` | counter | `tier`: `memory`, `server` | reads that found a value; of memory only with `count_hits` |
+//! | `larder_near_hits` | counter | `tier`: `memory`, `server` | reads that memory has answered (only with `count_hits`), also that there is no value; reads for which the server had one |
 //! | `larder_near_misses` | counter | | reads for which the server had no value |
 //! | `larder_near_stale_hits` | counter | | reads that memory has answered in place of an error or of a slow server |
-//! | `larder_near_shared_requests` | counter | | reads that waited for another caller's request |
+//! | `larder_near_shared_requests` | counter | | reads that waited for another caller's request, or for that of the same key in the same call |
 //! | `larder_near_fills` | counter | `outcome`: `held`, `refused` | values fetched, and whether memory took them |
 //! | `larder_near_invalidations` | counter | | keys that the server has invalidated |
 //! | `larder_near_flushes` | counter | | invalidations of all keys |
@@ -92,7 +92,7 @@ fn add(
     entries: u64,
 ) -> Result<(), MetricsError> {
     let cache = ("cache", name);
-    let hits = families.counter("larder_near_hits", "Reads that found a value.")?;
+    let hits = families.counter("larder_near_hits", "Reads that were answered.")?;
     hits.add(&[cache, ("tier", "server")], stats.server_hits)?;
     if let Some(in_memory) = stats.hits {
         hits.add(&[cache, ("tier", "memory")], in_memory)?;
@@ -131,7 +131,7 @@ fn add(
     for (family, help, count) in [
         ("misses", "Reads for which the server had no value.", stats.server_misses),
         ("stale_hits", "Reads that were answered by a stale value.", stats.stale_hits),
-        ("shared_requests", "Reads that waited for another caller's request.", stats.shared),
+        ("shared_requests", "Reads that waited for another request.", stats.shared),
         ("invalidations", "Keys that the server has invalidated.", stats.invalidations),
         ("flushes", "Invalidations of all keys.", stats.flushes),
         ("tag_misses", "Values of the server whose tag was invalidated.", stats.tag_misses),

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::NearCache;
 use super::change::{Turns, call_changes, removed};
+use super::compare::ValueVersion;
 use crate::envelope::Envelopes;
 use crate::error::NearError;
 use crate::key::NearKey;
@@ -36,10 +37,11 @@ pub enum WriteMode {
     ///
     /// Of several writes of a key that wait, the last is sent. This process reads what waits as if it was written. The
     /// queue is [bounded](crate::NearBuilder::max_pending_writes). While the server is away, writes wait; one whose
-    /// answer was lost is sent again, and may then overwrite what another process has written meanwhile. What the
-    /// server refuses is lost: see [`on_lost_write`](crate::NearBuilder::on_lost_write) and
+    /// answer was lost is sent again, and may then overwrite what another process has written meanwhile. So is one that the
+    /// server refuses for now, because it loads its data, cannot save it, or has become a replica. What it refuses for
+    /// another reason is lost, as when its memory is full: see [`on_lost_write`](crate::NearBuilder::on_lost_write) and
     /// [`flush`](crate::NearCache::flush). After the last handle was dropped, the queue is sent for another
-    /// `call_timeout`, as long as the runtime runs. Values of loaders are written through.
+    /// `call_timeout`, as long as the runtime runs. When that ends, what waits is lost, and nothing more is accepted. Values of loaders are written through.
     Behind,
 }
 
@@ -165,7 +167,10 @@ where
         let name = self.shared.memory.name(key);
         let writing = self.writing(record, false).await?;
         match &self.shared.pending {
-            Some(pending) => self.write_behind(pending, key, &name, writing).await,
+            Some(pending) => {
+                let patience = self.shared.settings.call_timeout;
+                self.write_behind(pending, key, &name, writing, patience).await
+            }
             None => self.write(key, &name, writing).await.map(|_| ()),
         }
     }
@@ -231,16 +236,21 @@ where
         }
     }
 
-    /// Stores what a loader has found; if the write is conditional, unless the server has a value by now. Returns
-    /// what is there.
+    /// Stores what a loader has found, unless the server has by now another value than the one to be replaced, or any
+    /// if there is none. Returns what is there.
     pub(super) async fn store_loaded(
         &self,
         key: &K,
         name: &[u8],
         writing: Writing<V>,
+        replaced: Option<ValueVersion>,
     ) -> Outcome<V> {
         let held = writing.held.clone();
-        match self.write(key, name, writing).await {
+        let stored = match replaced {
+            None => self.write(key, name, writing).await,
+            Some(version) => self.replace(key, name, writing, &version).await,
+        };
+        match stored {
             // Another process was faster.
             Ok(false) => match self.held(key).await? {
                 Held::Absent | Held::Unreadable => Ok(held),

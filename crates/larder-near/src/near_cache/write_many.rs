@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::time::{Duration, Instant};
 
 use larder_store::Record;
 use serde::Serialize;
@@ -28,8 +29,8 @@ where
     /// of the values before the rest.
     ///
     /// # Errors
-    /// The first of the errors, if there are any; all other values were sent nevertheless. If a value is not
-    /// encoded, nothing was written.
+    /// The first of the errors, if there are any; all other values were sent nevertheless, or accepted with
+    /// [`WriteMode::Behind`](crate::WriteMode::Behind). If a value is not encoded, nothing was written.
     pub async fn set_many(
         &self,
         entries: impl IntoIterator<Item = (K, V)>,
@@ -49,11 +50,16 @@ where
                 }
             }
         }
+        let end = self.end_of_call();
         if let Some(pending) = &self.shared.pending {
+            let mut first_error = None;
             for (key, name, writing) in writings {
-                self.write_behind(pending, &key, &name, writing).await?;
+                // Together they wait for as long as one does.
+                let patience = self.patience_until(end);
+                let accepted = self.write_behind(pending, &key, &name, writing, patience).await;
+                first_error = first_error.or(accepted.err());
             }
-            return Ok(());
+            return first_error.map_or(Ok(()), Err);
         }
         let names: Vec<&[u8]> = writings.iter().map(|(_, name, _)| &name[..]).collect();
         let mut unanswered: Vec<_> = writings
@@ -78,28 +84,37 @@ where
     /// how many of them the servers had.
     ///
     /// # Errors
-    /// The first of the errors, if there are any; all other keys were sent nevertheless.
+    /// The first of the errors, if there are any; all other keys were sent nevertheless, except those whose own writes
+    /// still wait ([`WriteMode::Behind`](crate::WriteMode::Behind)).
     pub async fn remove_many(&self, keys: &[K]) -> Result<usize, NearError> {
         let memory = &*self.shared.memory;
-        let names: Vec<Vec<u8>> = keys.iter().map(|key| memory.name(key)).collect();
-        for name in &names {
-            self.settle_key(name).await?;
+        let (mut number, mut first_error) = (0, None);
+        let mut keys: Vec<(&K, Vec<u8>)> = keys.iter().map(|key| (key, memory.name(key))).collect();
+        if let Some(pending) = &self.shared.pending {
+            let end = self.end_of_call();
+            let mut settled = Vec::with_capacity(keys.len());
+            for (key, name) in keys {
+                // Together they wait for as long as one does.
+                match pending.settle(Some(&name), self.patience_until(end)).await {
+                    Ok(()) => settled.push((key, name)),
+                    Err(error) => first_error = first_error.or(Some(error)),
+                }
+            }
+            keys = settled;
         }
         // They are forgotten before the call, and again after the replies, or with the future.
         let _forgetting: Vec<_> = keys
             .iter()
-            .zip(&names)
             .map(|(key, name)| {
                 memory.forget_key(key, name);
                 Forgetting::new(memory, key, name)
             })
             .collect();
-        let names: Vec<&[u8]> = names.iter().map(|name| &name[..]).collect();
+        let names: Vec<&[u8]> = keys.iter().map(|(_, name)| &name[..]).collect();
         let remove = |at: usize, all: &mut Vec<Command>| {
             all.push(Command::new("DEL").arg(names[at]));
         };
         let link = &self.shared.link;
-        let (mut number, mut first_error) = (0, None);
         for answer in call_changes(link, &names, self.turns(), remove).await {
             match removed(link, answer) {
                 Ok(was_there) => number += usize::from(was_there),
@@ -107,6 +122,18 @@ where
             }
         }
         first_error.map_or(Ok(number), Err)
+    }
+
+    /// When a call that begins now has waited for long enough; never, if that is beyond the clock.
+    fn end_of_call(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.shared.settings.call_timeout)
+    }
+
+    /// How long a call may still wait.
+    fn patience_until(&self, end: Option<Instant>) -> Duration {
+        end.map_or(self.shared.settings.call_timeout, |end| {
+            end.saturating_duration_since(Instant::now())
+        })
     }
 
     /// The group of one key.

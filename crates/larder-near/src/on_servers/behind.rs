@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::cluster::with_cluster;
 use super::proxy::{Network, Proxy};
 use super::server::{run, with_each, with_one};
 use super::{LONG, near, until};
+use crate::key::{SLOTS, hash_slot};
 use crate::{NearCache, NearError, WriteMode};
 
 async fn behind(address: &str) -> NearCache<u64, u64> {
@@ -250,6 +252,73 @@ async fn what_waits_when_the_last_handle_is_dropped_is_sent() {
             other.get_many(&keys).await.unwrap().iter().all(Option::is_some)
         })
         .await;
+    })
+    .await;
+}
+
+/// As a master does that has become a replica, and as one that loads its data after it was started again.
+#[tokio::test]
+async fn what_the_server_refuses_for_now_waits() {
+    with_one(async |server| {
+        if server.is_larder() {
+            return;
+        }
+        let near = behind(&server.address()).await;
+        let mut client = server.client().await;
+        let () = run(&mut client, &["REPLICAOF", "127.0.0.1", "1"]).await;
+        near.set(&1, 1).await.unwrap();
+        until("the write was refused", async || {
+            let errors: String = run(&mut client, &["INFO", "errorstats"]).await;
+            errors.contains("READONLY")
+        })
+        .await;
+        assert_eq!(near.get(&1).await.unwrap(), Some(1));
+        let () = run(&mut client, &["REPLICAOF", "NO", "ONE"]).await;
+        near.flush(LONG).await.unwrap();
+        let other = super::near::<u64>(&server.address()).connect().await.unwrap();
+        assert_eq!(other.get(&1).await.unwrap(), Some(1));
+        assert_eq!(near.stats().lost_writes, 0);
+    })
+    .await;
+}
+
+/// More writes wait for a master that is silent than are sent at once, and those for the other one come after them.
+#[tokio::test]
+async fn a_master_that_is_silent_holds_up_no_write_to_another() {
+    // The others are most of the masters, so they go on without it.
+    with_cluster(3, 0, async |cluster| {
+        let near = cluster
+            .near::<u64>()
+            .write_mode(WriteMode::Behind)
+            .call_timeout(Duration::from_millis(300))
+            .connect()
+            .await
+            .unwrap();
+        let of_master = |master: usize| {
+            let slots = SLOTS * master / 3..SLOTS * (master + 1) / 3;
+            let slot = |key: &u64| usize::from(hash_slot(format!("n:{key}").as_bytes()));
+            (0..1000).filter(|key| slots.contains(&slot(key))).collect::<Vec<u64>>()
+        };
+        let (alive, silent) = (of_master(0), of_master(1));
+        near.set_many(alive.iter().map(|key| (*key, 1))).await.unwrap();
+        near.flush(LONG).await.unwrap();
+        cluster.servers[1].signal("STOP");
+        near.set_many(silent.iter().map(|key| (*key, 2))).await.unwrap();
+        near.remove(&alive[0]).await.unwrap();
+        let mut client = cluster.servers[0].client().await;
+        for key in &alive[..5] {
+            let name = format!("n:{key}");
+            let _: u64 = run(&mut client, &["DEL", &name]).await;
+            near.set(key, 3).await.unwrap();
+            until("it was sent", async || run::<u64>(&mut client, &["EXISTS", &name]).await == 1)
+                .await;
+        }
+        cluster.servers[1].signal("CONT");
+        near.flush(LONG).await.unwrap();
+        let other = cluster.near::<u64>().connect().await.unwrap();
+        let values = other.get_many(&silent).await.unwrap();
+        assert!(values.iter().all(|value| *value == Some(2)));
+        assert_eq!(near.stats().lost_writes, 0);
     })
     .await;
 }

@@ -182,6 +182,8 @@ async fn what_cannot_be_built_says_why() {
     assert!(matches!(failed, NearBuildError::Connect(NearError::Down(_))), "{failed:?}");
     let blocking = builder().connect_blocking().unwrap_err();
     assert!(matches!(blocking, NearBuildError::Connect(NearError::WithinRuntime)));
+    // Nobody has asked the server.
+    assert!(blocking.to_string().contains("use `connect`"), "{blocking}");
     let lazily = builder().call_timeout(LONG).connect_lazily().unwrap();
     assert!(matches!(lazily.get(&1).await, Err(NearError::Down(_))));
     assert!(!lazily.stats().is_connected);

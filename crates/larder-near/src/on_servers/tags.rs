@@ -196,3 +196,29 @@ async fn loaded_values_have_the_tags_of_their_records() {
     })
     .await;
 }
+
+/// What a loader finds takes the place of a value whose tag was invalidated, and not of one that another process has
+/// written since the loader began.
+#[tokio::test]
+async fn a_loaded_value_replaces_an_invalid_one_and_no_later_one() {
+    with_each(async |server| {
+        // Nothing says to the one that loads that the key was changed.
+        let here = near::<u64>(&server.address()).tracking(Tracking::Off).connect().await.unwrap();
+        let there = near::<u64>(&server.address()).connect().await.unwrap();
+        there.set_record(&1, tagged(1, &["tag"])).await.unwrap();
+        there.invalidate_tag("tag").await.unwrap();
+        let found = here.get_or_load(&1, async || {
+            there.set(&1, 3).await?;
+            Ok::<_, NearError>(Some(tagged(2, &["tag"])))
+        });
+        assert_eq!(found.await.unwrap(), Some(3));
+        assert_eq!(there.get(&1).await.unwrap(), Some(3));
+        // Without that, it is stored.
+        there.set_record(&2, tagged(1, &["other"])).await.unwrap();
+        there.invalidate_tag("other").await.unwrap();
+        let load = async || Ok::<_, NearError>(Some(tagged(2, &["other"])));
+        assert_eq!(here.get_or_load(&2, load).await.unwrap(), Some(2));
+        assert_eq!(there.get(&2).await.unwrap(), Some(2));
+    })
+    .await;
+}

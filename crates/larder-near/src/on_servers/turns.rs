@@ -243,3 +243,32 @@ async fn a_removal_of_nothing_ends_the_turn_of_another_process() {
     })
     .await;
 }
+
+/// A loader that will never end is as good as one that has failed: its turn is given back, long before its end.
+#[tokio::test]
+async fn a_loader_that_is_dropped_or_panics_gives_its_turn_back() {
+    with_each(async |server| {
+        let member = || near::<u64>(&server.address()).one_load_in_fleet(LONG).load_patience(LONG);
+        let (one, other) = (member().connect().await.unwrap(), member().connect().await.unwrap());
+        let began = std::time::Instant::now();
+        let load = async || Ok::<_, NearError>(Some(Record::new(7)));
+        for key in 0..2 {
+            let runs = std::sync::Arc::new(tokio::sync::Notify::new());
+            let (near, running) = (one.clone(), std::sync::Arc::clone(&runs));
+            let task = tokio::spawn(async move {
+                let load = async || {
+                    running.notify_one();
+                    assert_eq!(key, 0, "a panic of the loader's own");
+                    std::future::pending::<Result<_, NearError>>().await
+                };
+                near.get_or_load(&key, load).await
+            });
+            runs.notified().await;
+            task.abort();
+            assert!(task.await.is_err());
+            assert_eq!(other.get_or_load(&key, load).await.unwrap(), Some(7));
+        }
+        assert!(began.elapsed() < LONG, "they have waited for the ends of the turns");
+    })
+    .await;
+}

@@ -153,8 +153,9 @@ async fn durations_may_be_as_long_as_there_are() {
             near.set_for(&2, 2, Duration::MAX).await.unwrap();
             near.flush(Duration::MAX).await.unwrap();
             let left: i64 = run(&mut server.client().await, &["PTTL", "2"]).await;
-            // Some servers take so long a time for none.
-            assert!(left == -1 || left > 1 << 59, "{left}");
+            // Some servers take so long a time for none, or cut it to 500 years.
+            let years = left / (365 * 24 * 60 * 60 * 1000);
+            assert!(left == -1 || years >= 499, "{left}");
             assert_eq!(near.get_many(&[1, 2]).await.unwrap(), [Some(1), Some(2)]);
             let load = async || Ok::<_, NearError>(Some(3.into()));
             assert_eq!(near.get_or_load(&3, load).await.unwrap(), Some(3));
