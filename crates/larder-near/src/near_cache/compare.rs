@@ -20,6 +20,7 @@ use super::write::{Forgetting, Writing};
 use crate::envelope::{Content, version_of};
 use crate::error::NearError;
 use crate::key::NearKey;
+use crate::memory::{Held, Outcome};
 use crate::stats::count;
 use crate::transport::{Command, NearConnection, Reply};
 
@@ -129,8 +130,33 @@ where
         Ok(has_written.then_some(version))
     }
 
+    /// Stores what a loader has found, unless the server has by now another value than the one to be replaced, or any
+    /// if there is none. Returns what is there.
+    pub(super) async fn store_loaded(
+        &self,
+        key: &K,
+        name: &[u8],
+        writing: Writing<V>,
+        replaced: Option<ValueVersion>,
+    ) -> Outcome<V> {
+        let held = writing.held.clone();
+        let stored = match replaced {
+            None => self.write(key, name, writing).await,
+            Some(version) => self.replace(key, name, writing, &version).await,
+        };
+        match stored {
+            // Another process was faster.
+            Ok(false) => match self.held(key).await? {
+                Held::Absent | Held::Unreadable => Ok(held),
+                there => Ok(there),
+            },
+            // The value was loaded, and its callers get it, whether or not the server has it.
+            Ok(true) | Err(_) => Ok(held),
+        }
+    }
+
     /// Writes what a loader has found in the place of `version`. Returns whether that was there.
-    pub(super) async fn replace(
+    async fn replace(
         &self,
         key: &K,
         name: &[u8],

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::ops::Range;
 
-use larder::Fill;
+use larder::{Fill, RandomState};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -56,7 +56,8 @@ where
         let mut wanted = Vec::with_capacity(keys.len());
         // A key that is named again is not asked for again: where it is, and where it was first.
         let mut repeated = Vec::new();
-        let mut firsts: HashMap<&K, usize> = HashMap::with_capacity(keys.len());
+        let mut firsts: HashMap<&K, usize, RandomState> =
+            HashMap::with_capacity_and_hasher(keys.len(), RandomState::default());
         for (at, key) in keys.iter().enumerate().filter(|(at, _)| found[*at].is_none()) {
             match firsts.entry(key) {
                 Entry::Occupied(first) => repeated.push((at, *first.get())),

@@ -11,11 +11,10 @@ use serde::de::DeserializeOwned;
 
 use super::NearCache;
 use super::change::{Turns, call_changes, removed};
-use super::compare::ValueVersion;
 use crate::envelope::Envelopes;
 use crate::error::NearError;
 use crate::key::NearKey;
-use crate::memory::{Bound, Fetched, Held, Memory, Outcome, Slot, Tags};
+use crate::memory::{Bound, Fetched, Held, Memory, Slot, Tags};
 use crate::stats::count;
 use crate::topology::Answer;
 use crate::transport::{Command, Reply};
@@ -37,11 +36,12 @@ pub enum WriteMode {
     ///
     /// Of several writes of a key that wait, the last is sent. This process reads what waits as if it was written. The
     /// queue is [bounded](crate::NearBuilder::max_pending_writes). While the server is away, writes wait; one whose
-    /// answer was lost is sent again, and may then overwrite what another process has written meanwhile. So is one that the
-    /// server refuses for now, because it loads its data, cannot save it, or has become a replica. What it refuses for
+    /// answer was lost is sent again, and may then overwrite what another process has written meanwhile. So is one that
+    /// the server refuses for now, because it loads its data, cannot save it, or has become a replica. What it refuses for
     /// another reason is lost, as when its memory is full: see [`on_lost_write`](crate::NearBuilder::on_lost_write) and
     /// [`flush`](crate::NearCache::flush). After the last handle was dropped, the queue is sent for another
-    /// `call_timeout`, as long as the runtime runs. When that ends, what waits is lost, and nothing more is accepted. Values of loaders are written through.
+    /// `call_timeout`, as long as the runtime runs. When that ends, what waits is lost, and nothing more is accepted.
+    /// Values of loaders are written through.
     Behind,
 }
 
@@ -236,33 +236,13 @@ where
         }
     }
 
-    /// Stores what a loader has found, unless the server has by now another value than the one to be replaced, or any
-    /// if there is none. Returns what is there.
-    pub(super) async fn store_loaded(
+    /// Carries a write out. Returns whether its condition held.
+    pub(super) async fn write(
         &self,
         key: &K,
         name: &[u8],
         writing: Writing<V>,
-        replaced: Option<ValueVersion>,
-    ) -> Outcome<V> {
-        let held = writing.held.clone();
-        let stored = match replaced {
-            None => self.write(key, name, writing).await,
-            Some(version) => self.replace(key, name, writing, &version).await,
-        };
-        match stored {
-            // Another process was faster.
-            Ok(false) => match self.held(key).await? {
-                Held::Absent | Held::Unreadable => Ok(held),
-                there => Ok(there),
-            },
-            // The value was loaded, and its callers get it, whether or not the server has it.
-            Ok(true) | Err(_) => Ok(held),
-        }
-    }
-
-    /// Carries a write out. Returns whether its condition held.
-    async fn write(&self, key: &K, name: &[u8], writing: Writing<V>) -> Result<bool, NearError> {
+    ) -> Result<bool, NearError> {
         let mut pending = self.begin_write(key, name, &writing);
         let turns = if writing.is_loaded { Turns::Stay } else { self.turns() };
         let commands = |_: usize, all: &mut Vec<Command>| {
