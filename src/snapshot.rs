@@ -238,7 +238,8 @@ impl RestoreOptions {
     ///
     /// Records that are damaged, or are not entries of the requested types, are skipped. From a place on where the
     /// frame itself is broken, nothing is loaded. [`LoadSummary`] says what was lost. The header must be undamaged in
-    /// any case.
+    /// any case. A snapshot that exceeds a limit is refused, because it may be undamaged, unless a record seems to be longer
+    /// than 1 GiB.
     #[must_use]
     pub fn salvage(mut self) -> Self {
         self.is_salvage = true;

@@ -11,7 +11,7 @@ use super::error::{Part, SnapshotError};
 use super::frame::{
     Decoder, FLAG_FILLER, FLAG_TAGS, FLAG_ZSTD, Form, FrameHeader, FrameItem, Source,
 };
-use super::{LoadSummary, RestoreOptions, duration, nanoseconds_since_1970};
+use super::{LoadSummary, MAX_RECORD_BYTES, RestoreOptions, duration, nanoseconds_since_1970};
 use crate::base::error::Rejection;
 use crate::base::hash::KeyHash;
 use crate::cache::{Arrival, Cache, Restored};
@@ -258,12 +258,12 @@ pub(super) fn codec_of(
     Ok(Codec::new(serializer))
 }
 
-/// Whether the fault lies in the bytes of the snapshot, not in the system.
+/// Whether the fault lies in the bytes of the snapshot, and not in the system or in a limit that may have to be raised.
+/// A length beyond the default limit is more likely damaged than the length of a record.
 pub(super) fn is_damage(error: &SnapshotError) -> bool {
-    matches!(
-        error,
-        SnapshotError::CutOff { .. }
-            | SnapshotError::Damaged { .. }
-            | SnapshotError::RecordTooLong { .. }
-    )
+    match error {
+        SnapshotError::CutOff { .. } | SnapshotError::Damaged { .. } => true,
+        SnapshotError::RecordTooLong { given, .. } => *given > MAX_RECORD_BYTES,
+        _ => false,
+    }
 }

@@ -59,8 +59,8 @@ impl Info {
     ///
     /// # Errors
     /// If the snapshot is damaged, unless the header is whole and `options` [salvage](RestoreOptions::salvage) the
-    /// rest; or if it expands beyond the limit of `options`. A record that is longer than they allow counts as
-    /// damage, as when the snapshot is loaded: its length may be what is damaged.
+    /// rest; or if it exceeds a limit of `options`. When salvaging, a length of more than 1 GiB
+    /// counts as damage.
     pub fn read(reader: impl Read, options: &RestoreOptions) -> Result<Self, SnapshotError> {
         let (mut decoder, header) = open(reader, options)?;
         let mut info = Self {

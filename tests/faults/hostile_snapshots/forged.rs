@@ -173,19 +173,35 @@ fn a_forged_record_length_allocates_nothing_and_is_refused() {
     }
 }
 
-/// Salvage loads what comes before it, and says so beforehand.
+/// Salvage loads what comes before a length that hardly any record has, and inspection says so beforehand. Another
+/// record that is longer than allowed may be undamaged: salvage would lose it, and all that comes after it, so both
+/// refuse it.
 #[test]
-fn a_forged_record_length_is_damage_to_whoever_salvages() {
-    let head = Forge::new("bincode", 1, 0).payload(&entry("a", 1));
-    let at = head.bytes.len() as u64;
-    let bytes = head.record(u32::MAX - 1, &entry("b", 2)).end(2);
-    let options = RestoreOptions::new().salvage();
-    let info = Info::read(&*bytes, &options).unwrap();
-    assert_eq!((info.entries, info.damaged_at), (1, Some(at)));
+fn a_length_is_damage_to_whoever_salvages_only_beyond_the_default_limit() {
+    let salvage = || RestoreOptions::new().salvage();
     let cache: Cache<String, u32> = inline(10);
-    assert_eq!(cache.load_from(&*bytes, &options).unwrap().entries, 1);
-    let whole = Info::read(&*bytes, &RestoreOptions::new()).unwrap_err();
-    assert!(matches!(whole, SnapshotError::RecordTooLong { .. }), "{whole:?}");
+    for length in [(1 << 30) + 1, u32::MAX - 1] {
+        let head = Forge::new("bincode", 1, 0).payload(&entry("a", 1));
+        let at = head.bytes.len() as u64;
+        let bytes = head.record(length, &entry("b", 2)).end(2);
+        let info = Info::read(&*bytes, &salvage()).unwrap();
+        assert_eq!((info.entries, info.damaged_at), (1, Some(at)));
+        assert_eq!(cache.load_from(&*bytes, &salvage()).unwrap().entries, 1);
+        let whole = Info::read(&*bytes, &RestoreOptions::new()).unwrap_err();
+        assert!(matches!(whole, SnapshotError::RecordTooLong { .. }), "{whole:?}");
+        cache.clear();
+    }
+    let (short, long) = (entry("a", 1), entry(&"b".repeat(1_000), 2));
+    let bytes = Forge::new("bincode", 1, 0).payload(&short).payload(&long).payload(&short).end(3);
+    let limited = salvage().max_record_bytes(500);
+    for error in [
+        Info::read(&*bytes, &limited).unwrap_err(),
+        cache.load_from(&*bytes, &limited).unwrap_err(),
+    ] {
+        assert!(matches!(error, SnapshotError::RecordTooLong { limit: 500, .. }), "{error:?}");
+    }
+    assert!(cache.is_empty());
+    assert_eq!(Info::read(&*bytes, &salvage()).unwrap().entries, 3);
 }
 
 #[test]
