@@ -13,9 +13,9 @@
 //!
 //! Keys are sent in the order of their first writes. One that was written again while it was sent stands at the end
 //! afterwards, or keys that are written all the time would keep others from being sent; one whose outcome is unknown
-//! stands where it was. A removal of a key waits for its write: to take the
-//! write out would lose it if the removal then fails. Writes are found by the bytes of their keys, and
-//! values are shared, so no code of the user's runs under the lock.
+//! stands where it was. A removal of a key waits for its write: to take the write out would lose it if the removal then
+//! fails. Writes are found by the bytes of their keys, and values are shared, so no code of the user's runs under the
+//! lock.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -385,7 +385,7 @@ mod tests {
         assert!(pending.take(10).await.is_empty());
     }
 
-    /// Else keys that are written all the time would keep all others from being sent.
+    /// Otherwise, keys that are written all the time would keep all others from being sent.
     #[tokio::test]
     async fn a_key_that_is_written_again_and_again_keeps_no_other_from_being_sent() {
         let pending = Pending::new(10);
