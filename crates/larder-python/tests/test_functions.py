@@ -1,6 +1,8 @@
 """How decorated functions and methods look from outside, which options they take, and how deep they may be nested."""
 
 import asyncio
+import contextlib
+import contextvars
 import copy
 import datetime
 import functools
@@ -10,6 +12,7 @@ import multiprocessing
 import pickle
 import sys
 import threading
+import time
 import weakref
 
 import pytest
@@ -323,3 +326,94 @@ def test_the_instances_of_methods_are_collected():
     del node
     gc.collect()
     assert all(reference() is None for reference in references) and not Node.me._instances.known
+
+
+class Held:
+    """Something that a loader has in a variable."""
+
+
+@pytest.mark.parametrize("is_waited_for", [False, True])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_error_keeps_nothing_of_the_loader_once_it_is_handled(is_async, is_waited_for):
+    held, cache = [], Cache(9)
+
+    def hold():
+        value = Held()
+        held.append(weakref.ref(value))
+        return value
+
+    def fail():
+        value = hold()
+        if is_waited_for:
+            flights = cache._flights._open or function._flights._open
+            # Until the others wait.
+            while len(flights[1].watchers) < 2:
+                time.sleep(0.001)
+        raise ValueError(type(value))
+
+    async def fail_later():
+        value = hold()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        raise ValueError(type(value))
+
+    function = cached(lambda x: fail())
+    later = cached(_later(fail_later))
+
+    def call(work):
+        with contextlib.suppress(ValueError):
+            work()
+
+    async def call_async(work):
+        with contextlib.suppress(ValueError):
+            await work()
+
+    gc.collect()
+    gc.disable()
+    try:
+        for sync, coroutine in [
+            (lambda: cache.get_or_load(1, fail), lambda: cache.get_or_load_async(1, fail_later)),
+            (lambda: function(1), lambda: later(1)),
+        ]:
+            if is_async:
+
+                async def work():
+                    await asyncio.gather(*(call_async(coroutine) for _ in range(1 + 2 * is_waited_for)))
+                    await asyncio.sleep(0)
+                    assert held.pop()() is None
+
+                asyncio.run(work())
+            else:
+                threads = [threading.Thread(target=call, args=(sync,)) for _ in range(1 + 2 * is_waited_for)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                assert held.pop()() is None
+    finally:
+        gc.enable()
+
+
+def _later(function):
+    async def later(x):
+        return await function()
+
+    return later
+
+
+@pytest.mark.parametrize("make", [lambda: Cache(9).get_or_load, lambda: None])
+def test_a_loader_may_ask_for_its_own_key_in_another_context(make):
+    get_or_load = make()
+    depth = []
+
+    def load():
+        depth.append(1)
+        return contextvars.Context().run(ask) if len(depth) == 1 else "loaded"
+
+    function = cached(lambda x: load())
+    ask = (lambda: get_or_load(1, load)) if get_or_load else (lambda: function(1))
+    results = []
+    thread = threading.Thread(target=lambda: results.append(ask()), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert results == ["loaded"] and len(depth) == 2

@@ -267,7 +267,11 @@ class _CachedFunction(_Cached, Call):
             self._flights.land(key, new)
             return (value,)
         except BaseException as error:
-            self._fail(key, new, error)
+            try:
+                self._fail(key, new, error)
+            finally:
+                self._fail(key, new, error)
+                new = None
             raise
 
     def _keep(self, key, flight, value, args, kwargs):
@@ -281,7 +285,11 @@ class _CachedFunction(_Cached, Call):
             flight.error = error
             raise
         finally:
-            self._flights.land(key, flight)
+            try:
+                self._flights.land(key, flight)
+            finally:
+                self._flights.land(key, flight)
+                flight = None
 
     def _fail(self, key, flight, error):
         """Ends the load with what was raised."""

@@ -7,7 +7,6 @@ they may reorder, so their hooks are called one at a time, under a re-entrant lo
 Both say in which state a key was, "missing", "expired" or "valid", and remove an expired entry as they say so.
 """
 
-import threading
 import time
 from collections import OrderedDict
 
@@ -109,8 +108,8 @@ class OrderedEngine:
         self._max_size = max_size
         self._policy = policy
         self._now = (clock or _SystemClock).time
-        # Re-entrant, because hooks, and `__eq__` of keys, may use the cache.
-        self._guard = Guard(OUTER, threading.RLock)
+        # Hooks, and `__eq__` of keys, may use the cache.
+        self._guard = Guard(OUTER)
         self._entries = OrderedDict()
         self._evictions = self._expirations = 0
 
