@@ -71,6 +71,13 @@ def test_it_works_like_a_dict():
     assert cache.clear() == 2 and len(cache) == 0
 
 
+def test_it_has_no_reverse_order():
+    cache = Cache(3)
+    cache[0] = "zero"
+    with pytest.raises(TypeError, match="not reversible"):
+        reversed(cache)
+
+
 def test_a_tuple_as_missing_key_is_one_argument_of_the_error():
     with pytest.raises(KeyError) as raised:
         Cache(1)[("a", 1)]

@@ -35,6 +35,9 @@ class Cache(Core):
     # The types of keys and values, for annotations.
     __class_getitem__ = classmethod(types.GenericAlias)
 
+    # Without it, `reversed` would ask for the keys `len(cache) - 1` to 0.
+    __reversed__ = None
+
     def __new__(
         cls, capacity=None, *, max_weight=None, weigher=None, policy="window_tiny_lfu", ttl=None, idle=None, jitter=0.0,
         listener=None, explain=None, clock=None, lazy_expiry=False, shadow=None,
