@@ -78,7 +78,8 @@ class LarderNearCache(BaseCache):
     `LOCATION`, `TIMEOUT`, `KEY_PREFIX` and so on are those of the backend below. `OPTIONS`: `BACKEND`, the backend
     below, Django's backend for Redis if not given; `MAX_STALE`, in seconds,
     5 if not given; `NEAR_ENTRIES`, 10,000 if not given, and `NEAR_WEIGHT` in bytes, which bound the near part;
-    `NEAR_POLICY`. All other options go to the backend below.
+    `NEAR_POLICY`. All other options go to the backend below. Aliases with the same location and options share the near
+    part; others do not see each other's writes before `MAX_STALE`.
     """
 
     pickle_protocol = pickle.HIGHEST_PROTOCOL
@@ -99,7 +100,8 @@ class LarderNearCache(BaseCache):
             options["policy"] = given["NEAR_POLICY"]
         bounds = (options["capacity"], options["ttl"], given.get("NEAR_WEIGHT"), given.get("NEAR_POLICY"))
         location = tuple(location) if isinstance(location, list) else location
-        identity = ("near", below, location, *bounds)
+        # With other options, such as the number of a database, the backend below may have other values.
+        identity = ("near", below, location, *bounds, repr(sorted(rest.items())))
         self._shared = _by_identity.get(identity) or _by_identity.setdefault(identity, _NearShared(options))
         self.larder = self._shared.cache
 
