@@ -178,17 +178,20 @@ class OrderedEngine:
     def size(self):
         return len(self._entries)
 
+    # Copies of the entries are walked, because hooks, and what else runs in this thread, may change them meanwhile.
+
     def valid_size(self):
         with self._guard.lock:
             now = self._now()
-            return sum(now <= entry[1] for entry in self._entries.values())
+            return sum(now <= entry[1] for entry in list(self._entries.values()))
 
     def sweep(self):
         with self._guard.lock:
             now = self._now()
-            for key in [key for key, entry in self._entries.items() if now > entry[1]]:
-                self._remove(key)
-                self._expirations += 1
+            for key in [key for key, entry in list(self._entries.items()) if now > entry[1]]:
+                if key in self._entries and now > self._entries[key][1]:
+                    self._remove(key)
+                    self._expirations += 1
 
     def clear(self):
         with self._guard.lock:
@@ -211,7 +214,7 @@ class OrderedEngine:
     def entries(self):
         with self._guard.lock:
             now = self._now()
-            entries = [(key, *entry) for key, entry in self._entries.items()]
+            entries = [(key, *entry) for key, entry in list(self._entries.items())]
         return [(key, value, end - now, ttl) for key, value, end, ttl in entries if now <= end]
 
     def counts(self):
