@@ -268,3 +268,40 @@ def test_after_an_interrupt_at_any_step_others_need_not_wait(make):
             break
         step += 1
     assert step > 2
+
+
+def test_the_thread_of_a_cache_that_is_dropped_within_it_ends():
+    settings = QuickCacheConfig(cleanup_interval=0.001)
+    step = 1
+    while True:
+        cache, left = [], step
+
+        def trace(frame, event, argument):
+            nonlocal left
+            frame.f_trace_opcodes = True
+            if event == "opcode" and cache:
+                left -= 1
+                if left == 0:
+                    # As the garbage collector may do at any step.
+                    cache.clear()
+            return trace
+
+        threading.settrace(trace)
+        try:
+            cache.append(QuickCache(settings))
+        finally:
+            threading.settrace(None)
+        thread = cache[0]._sweeper._thread
+        thread.join(SECONDS)
+        assert not thread.is_alive() and not cache
+        if step == 100:
+            break
+        step += 1
+
+
+def test_a_cache_may_wait_for_ever_between_sweeps(monkeypatch):
+    errors = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    cache = QuickCache(QuickCacheConfig(cleanup_interval=float("inf")))
+    cache.stop()
+    assert not cache._sweeper.is_alive() and not errors
