@@ -247,6 +247,8 @@ class Interrupt(BaseException):
     """As a KeyboardInterrupt, that a handler raises."""
 
 
+# Where nobody could be told of it, the interpreter reports it; and a coroutine that it keeps from running warns.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::RuntimeWarning")
 @pytest.mark.parametrize("make", CALLS.values(), ids=CALLS)
 def test_after_an_interrupt_at_any_step_others_need_not_wait(make):
     def interrupt():
