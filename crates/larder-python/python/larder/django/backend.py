@@ -14,6 +14,8 @@ from ..cache import Cache
 from ..locks import OUTER, Guard
 
 _MISSING = object()
+# Less than this is no lifetime that the cache takes.
+_SHORTEST = 1e-9
 
 
 class _Shared:
@@ -114,8 +116,10 @@ class LarderCache(BaseCache):
                     seconds = self.larder.expires_in(made)
                 except KeyError:
                     raise ValueError(f"Key '{made}' not found") from None
+                # At the very end of its time, an entry has no time left, and is valid.
+                seconds = None if seconds is None else max(seconds, _SHORTEST)
                 tags = self.larder.tags(made)
-                is_stored = self.larder.complete_fill(fill, made, pickled, seconds or None, tags or None, True)
+                is_stored = self.larder.complete_fill(fill, made, pickled, seconds, tags or None, True)
             if is_stored or not fill.is_stale:
                 return value
 
