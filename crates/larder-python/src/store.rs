@@ -324,7 +324,8 @@ impl Store {
             holdings: Arc::clone(&self.holdings),
         };
         if let Some(fill) = extras.fill {
-            return self.loads.end(fill, || self.put(table_key, value, verb, extras));
+            let replaces = verb != Verb::Add;
+            return self.loads.end(fill, replaces, || self.put(table_key, value, verb, extras));
         }
         Some(self.put(table_key, value, verb, extras))
     }

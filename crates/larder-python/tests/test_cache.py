@@ -552,6 +552,10 @@ def test_a_fill_is_completed_once():
     first, second = cache.begin_fill("key"), cache.begin_fill("key")
     assert not cache.complete_fill(first, "key", 3) and cache["key"] == 1
     assert cache.complete_fill(second, "key", 4, replace=True) and cache["key"] == 4
+    # One that replaces what there is does.
+    first, second, other = cache.begin_fill("key"), cache.begin_fill("key"), cache.begin_fill("other")
+    assert cache.complete_fill(first, "key", 4, replace=True) and second.is_stale and not other.is_stale
+    assert not cache.complete_fill(second, "key", 5, replace=True) and cache["key"] == 4
     foreign = Cache(10).begin_fill("key")
     assert not cache.complete_fill(foreign, "key", 5, replace=True) and cache["key"] == 4
 
