@@ -138,8 +138,9 @@ class Cache(Core):
 
         "binary" keeps the types of keys and values; "json" is for other programs to read: keys must be
         strings there. With `compression="zstd"`, which needs `larder[zstd]`, the file is compressed. It
-        appears whole or not at all. A value of a type that the format does not have is a `SnapshotError`,
-        and the old file stays.
+        appears whole or not at all, with the permissions of the old one, or for its owner alone. A value of a
+        type that the format does not have is a `SnapshotError`, and the old file stays. What is no regular
+        file, such as a device, is not replaced.
         """
         return save(self, path, format, compression)
 
