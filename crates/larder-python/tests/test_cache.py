@@ -560,6 +560,21 @@ def test_a_fill_is_completed_once():
     assert not cache.complete_fill(foreign, "key", 5, replace=True) and cache["key"] == 4
 
 
+def test_sets_are_counted_alike_among_new_keys_and_old_ones():
+    cache, values = Cache(100), {}
+    order = [*range(10), *range(10), *range(8, 20), 3, *range(20, 40), *range(40)]
+    for number, key in enumerate(order):
+        old = values.get(key)
+        values[key] = Thing()
+        reference = None if old is None else weakref.ref(old)
+        del old
+        cache[key] = values[key]
+        assert cache[key] is values[key] and (reference is None or reference() is None)
+        stats = cache.stats()
+        assert (stats["hits"], stats["misses"]) == (number + 1, 0) and stats["entries"] == len(values)
+    assert cache.stats()["replacements"] == len(order) - len(values)
+
+
 def test_a_value_in_the_place_of_another_is_counted_and_released():
     class Value:
         pass
