@@ -36,41 +36,45 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let config = settings.server()?;
     if args.check {
         Server::check(&config)?;
-        return say("the options are right");
     }
     if let Some((path, salvage)) = settings.load() {
         let loaded = larder_server::load(&cache, path, salvage)
             .map_err(|source| ServeError::Load { path: path.to_owned(), source })?;
         match loaded {
-            Some(summary) => say(&format!("loaded {} entries", summary.entries))?,
-            None => say(&format!("{} is not there yet; starting empty", path.display()))?,
+            _ if args.check => {}
+            Some(summary) => say(&format!("loaded {} entries", summary.entries)),
+            None => say(&format!("{} is not there yet; starting empty", path.display())),
         }
+    }
+    if args.check {
+        say("the options are right");
+        return Ok(());
     }
     let unix_socket = config.unix_socket.clone();
     let refuses_others = config.protected_mode
         && config.password.is_none()
         && !config.address.ip().to_canonical().is_loopback();
     let server = Server::start(cache, hub, config)?;
-    say(&format!("serving clients of Redis at {}", server.address()))?;
+    say(&format!("serving clients of Redis at {}", server.address()));
     if let Some(address) = server.memcached_address() {
-        say(&format!("serving clients of memcached at {address}"))?;
+        say(&format!("serving clients of memcached at {address}"));
     }
     if let Some(address) = server.http_address() {
-        say(&format!("the page is at http://{address}/"))?;
+        say(&format!("the page is at http://{address}/"));
     }
     if let Some(path) = &unix_socket {
-        say(&format!("serving clients of Redis at {}", path.display()))?;
+        say(&format!("serving clients of Redis at {}", path.display()));
     }
     if refuses_others {
         say(
             "clients of other machines are refused, because there is no password (see --protected-mode)",
-        )?;
+        );
     }
     if let Some(address) = server.tls_address() {
-        say(&format!("serving clients of Redis within TLS at {address}"))?;
+        say(&format!("serving clients of Redis within TLS at {address}"));
     }
     wait_for_end(&server)?;
-    say("ending")?;
+    say("ending");
     server.shutdown()?;
     Ok(())
 }
@@ -94,7 +98,8 @@ fn wait_for_end(server: &Server) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Writes a line for the user to the stream of messages.
-fn say(line: &str) -> Result<(), ServeError> {
-    writeln!(io::stderr(), "larder: {line}").map_err(ServeError::Say)
+/// Writes a line for the user to the stream of messages. If nobody reads that any more, the server serves on, and saves
+/// the cache at its end.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "larder: {line}");
 }
