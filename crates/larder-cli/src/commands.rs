@@ -94,12 +94,13 @@ fn replay_all(files: Option<&TraceArgs>, args: &ReplayArgs) -> Result<(), Comman
         let replayed = replay_trace(trace, args, &options)?;
         if output == OutputFormat::Table {
             let table = replay_table(&replayed.replays);
-            print(&format!("{}\n{table}\n", replayed.trace.headline()))?;
+            let text = format!("{}\n{table}\n", replayed.trace.headline());
+            args.output.plot.after(print(&text))?;
         }
         report.traces.push(replayed);
         Ok(())
     })?;
-    print_report(&report, output, || report.footer())?;
+    args.output.plot.after(print_report(&report, output, || report.footer()))?;
     args.output.plot.draw(report.traces.iter().map(TraceReplay::panel))
 }
 
@@ -163,12 +164,13 @@ fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandErr
     let mut show = |trace: &Trace| {
         let simulated = simulate_trace(trace, &policies, args, &options)?;
         if output == OutputFormat::Table {
-            print(&format!("{}\n", simulated.trace.headline()))?;
+            let mut text = format!("{}\n", simulated.trace.headline());
             for measure in Measure::ALL {
                 if let Some(table) = measure_table(&simulated.simulations, measure) {
-                    print(&format!("{table}\n"))?;
+                    text += &format!("{table}\n");
                 }
             }
+            args.output.plot.after(print(&text))?;
         }
         report.traces.push(simulated);
         Ok(())
@@ -185,11 +187,11 @@ fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandErr
     if output == OutputFormat::Table {
         for measure in Measure::ALL {
             if let Some(table) = summary_table(&report.traces, measure, &against) {
-                print(&format!("{table}\n"))?;
+                args.output.plot.after(print(&format!("{table}\n")))?;
             }
         }
     }
-    print_report(&report, output, || report.footer())?;
+    args.output.plot.after(print_report(&report, output, || report.footer()))?;
     args.output.plot.draw(report.traces.iter().map(TraceSimulation::panel))
 }
 
@@ -270,6 +272,14 @@ impl PlotArgs {
         match &self.file {
             Some(path) => plot::check_target(path, self.force),
             None => Ok(()),
+        }
+    }
+
+    /// Goes on after text that nobody reads any more, if there is a plot to draw.
+    fn after(&self, printed: Result<(), CommandError>) -> Result<(), CommandError> {
+        match printed {
+            Err(failure) if failure.is_broken_pipe() && self.file.is_some() => Ok(()),
+            other => other,
         }
     }
 

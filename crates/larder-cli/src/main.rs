@@ -50,14 +50,19 @@ use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::args::Cli;
+use crate::error::CommandError;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());
-    match commands::run(cli) {
+    let done = match Cli::try_parse() {
+        Ok(cli) => commands::run(cli),
+        Err(error) if error.use_stderr() => with_tip(error).exit(),
+        Err(help) => print_help(&help),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         // A reader may close its pipe early: this is not a failure.
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
@@ -67,6 +72,12 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Prints the help or the version, which clap returns as an error.
+fn print_help(help: &clap::Error) -> Result<(), CommandError> {
+    let printed = help.print().and_then(|()| std::io::stdout().flush());
+    printed.map_err(CommandError::write("standard output"))
 }
 
 /// Suggests the command `replay` to a user who names a trace in place of a command.

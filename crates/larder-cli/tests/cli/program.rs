@@ -57,6 +57,27 @@ fn a_closed_pipe_ends_the_output_quietly() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn output_that_cannot_be_written_exits_with_1() {
+    for args in [
+        &["--help"][..],
+        &["help", "serve"],
+        &["simulate", "-h"],
+        &["--version"],
+        &["man"],
+        &["completions", "bash"],
+        &["info"],
+        &["--policies", "lru", "--capacities", "1%", "--quiet"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_larder")).args(args).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+        assert!(stderr(&output).starts_with("error: cannot write standard output: "), "{output:?}");
+    }
+}
+
+#[test]
 fn shells_and_manuals_are_served() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = stdout(&larder(&["completions", shell]));
