@@ -28,6 +28,8 @@ type Bytes = &'static [u8];
 /// misses. A row does not say which type its value has, and what [`Postcard`] has encoded as one type it may decode as
 /// another: give a table another name when the type of its values changes.
 ///
+/// Where the file is damaged, redb panics; the store returns that as an error of the database.
+///
 /// After an error of the disk, redb refuses every call until the database is opened anew. The store does so
 /// with the next call, as soon as no other call uses the database, so it comes back when the disk does. A
 /// database that was [given to it](Self::in_database) cannot be opened anew, and stays refused.
@@ -116,8 +118,7 @@ impl RedbStore {
         }
         let (table, wall_clock) = (table.to_owned(), Box::new(SystemTime::now));
         let store = Self { source, table, codec: Postcard, wall_clock };
-        contained(|| store.transact::<RedbError>(redb::Durability::Immediate, |_| Ok(())))
-            .unwrap_or_else(|panic| Err(boxed(redb::StorageError::Corrupted(panic)).into()))?;
+        store.transact::<RedbError>(redb::Durability::Immediate, |_| Ok(()))?;
         Ok(store)
     }
 }
@@ -168,10 +169,11 @@ impl<C> RedbStore<C> {
         run: impl FnOnce(&Database) -> Result<R, Transacted<E>>,
     ) -> Result<R, E> {
         let database = self.open_database()?;
-        let error = match run(&database) {
-            Ok(done) => return Ok(done),
-            Err(Transacted::Refused(error)) => return Err(error),
-            Err(Transacted::Failed(error)) => error,
+        let error = match contained(|| run(&database)) {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(Transacted::Refused(error))) => return Err(error),
+            Ok(Err(Transacted::Failed(error))) => error,
+            Err(panic) => boxed(redb::StorageError::Corrupted(panic)),
         };
         if let (redb::Error::Io(_) | redb::Error::PreviousIo, Source::Opened { current, .. }) =
             (&*error, &self.source)
@@ -357,15 +359,15 @@ where
     }
 }
 
-/// Runs what redb does with a file that nobody has checked yet: it panics over much of what it finds wrong. The error is
-/// the message of the panic.
+/// Runs what redb does with a file: it panics over much of what it finds wrong there. The error is the message of the
+/// panic.
 fn contained<R>(run: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
         // The values that an assertion compares are on lines of their own.
         let lines: Vec<_> = text.lines().map(str::trim).collect();
-        format!("redb panicked: {}", lines.join(", "))
+        format!("a panic, perhaps because the file is damaged: {}", lines.join(", "))
     })
 }
 
