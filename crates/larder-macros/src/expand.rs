@@ -127,9 +127,11 @@ impl Expansion<'_> {
         Ok(OwnCache { ty, name, item })
     }
 
+    /// No name that the options may mention: `capacity = PAGE_CACHE` is about a constant of the user's.
     fn static_name(&self) -> Ident {
         let name = self.function.name();
-        format_ident!("{}_CACHE", name.unraw().to_string().to_uppercase(), span = name.span())
+        let upper = name.unraw().to_string().to_uppercase();
+        format_ident!("LARDER_CACHE_OF_{upper}", span = name.span())
     }
 
     /// The function that returns the cache.

@@ -319,6 +319,8 @@ fn an_option_that_is_written_wrongly_is_refused() {
         (quote!(policy = "mru"), "`mru` is not a policy of larder; its policies are lru, lfu,"),
         (quote!(helpers = 1), "`helpers` is a visibility"),
         (quote!(capacity = 1 ttl = 2), "expected `,`"),
+        (quote!(100), "an option begins with its name, as in `capacity = 1_000`"),
+        (quote!("1m"), "an option begins with its name"),
     ] {
         assert_refused(options, function(), wanted);
     }
