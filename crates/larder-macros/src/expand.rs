@@ -48,6 +48,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStr
             });
         }
     };
+    expansion.check_helper_names()?;
     let cached = {
         let (shared, own) = (&attributes.shared, &attributes.of_the_function);
         quote! {
@@ -364,13 +365,35 @@ impl Expansion<'_> {
 
     /// The path of a helper function, which stands where the function stands.
     fn path_of(&self, helper: &Ident) -> TokenStream {
-        let is_in_impl = self.options.in_impl.unwrap_or_else(|| {
+        if self.is_in_impl() { quote!(Self::#helper) } else { quote!(#helper) }
+    }
+
+    fn is_in_impl(&self) -> bool {
+        self.options.in_impl.unwrap_or_else(|| {
             let written = [&self.options.cache, &self.options.key, &self.options.builder];
             self.function.receiver().is_some()
                 || self.function.names_self_type()
                 || written.iter().any(|expression| mentions(quote!(#expression), "Self"))
-        });
-        if is_in_impl { quote!(Self::#helper) } else { quote!(#helper) }
+        })
+    }
+
+    /// Refuses an argument that would be called in place of a helper.
+    fn check_helper_names(&self) -> Result<()> {
+        if self.is_in_impl() {
+            return Ok(());
+        }
+        let helpers = ["cache", "uncached"].map(|suffix| self.function.helper_name(suffix));
+        let mut names = self.function.parameters.iter().map(|parameter| &parameter.name);
+        match names.find(|name| helpers.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(
+                name.span(),
+                format!(
+                    "an argument cannot have the name of the helper function `{name}`: rename it, or write \
+                     `helpers = false`"
+                ),
+            )),
+        }
     }
 }
 
@@ -394,6 +417,10 @@ impl Attributes {
                 "cfg" | "allow" | "warn" | "deny" | "forbid" => &mut sorted.shared,
                 "doc" if is_hidden(attribute) => &mut sorted.shared,
                 "doc" | "must_use" | "deprecated" | "cfg_attr" => &mut sorted.of_the_function,
+                // What a linker sees; `unsafe` stands before one of them.
+                "no_mangle" | "export_name" | "link_section" | "unsafe" => {
+                    &mut sorted.of_the_function
+                }
                 _ => &mut sorted.of_the_body,
             };
             list.push(attribute.clone());

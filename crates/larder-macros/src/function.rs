@@ -1,6 +1,6 @@
 //! The function that the attribute stands on: what it takes and returns, and whether it can be cached.
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -71,7 +71,11 @@ impl Function {
                 Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none() => {
                     pat.ident.clone()
                 }
-                pattern => format_ident!("argument_{index}", span = pattern.span()),
+                // No other parameter has this name, whatever it is called.
+                pattern => {
+                    let span = Span::mixed_site().located_at(pattern.span());
+                    format_ident!("argument_{index}", span = span)
+                }
             };
             parameters.push(Parameter {
                 name,

@@ -310,6 +310,23 @@ fn options_that_do_not_fit_each_other_are_refused() {
 }
 
 #[test]
+fn an_argument_with_the_name_of_a_helper_is_refused() {
+    let item = |name: &str| {
+        let name = syn::Ident::new(name, proc_macro2::Span::call_site());
+        quote!(
+            fn f(#name: u64) -> u64 {
+                1
+            }
+        )
+    };
+    assert_refused(quote!(), item("f_cache"), "the name of the helper function `f_cache`");
+    assert_refused(quote!(), item("f_uncached"), "write `helpers = false`");
+    for options in [quote!(helpers = false), quote!(in_impl)] {
+        assert!(expand(options, item("f_cache")).is_ok());
+    }
+}
+
+#[test]
 fn an_option_that_is_written_wrongly_is_refused() {
     for (options, wanted) in [
         (quote!(capacity), "`capacity` needs a value"),
