@@ -4,12 +4,13 @@ mod options;
 mod units;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
 use clap::Args;
-use larder_server::{Hub, Server};
+use larder::snapshot::{Records, RestoreOptions};
+use larder_server::{Bytes, Hub, Server, Value};
 
 use self::options::{Options, Settings};
 use crate::error::ServeError;
@@ -36,19 +37,19 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let config = settings.server()?;
     if args.check {
         Server::check(&config)?;
+        if let Some((path, _)) = settings.load() {
+            check_saved(path)?;
+        }
+        say("the options are right");
+        return Ok(());
     }
     if let Some((path, salvage)) = settings.load() {
         let loaded = larder_server::load(&cache, path, salvage)
             .map_err(|source| ServeError::Load { path: path.to_owned(), source })?;
         match loaded {
-            _ if args.check => {}
             Some(summary) => say(&format!("loaded {} entries", summary.entries)),
             None => say(&format!("{} is not there yet; starting empty", path.display())),
         }
-    }
-    if args.check {
-        say("the options are right");
-        return Ok(());
     }
     let unix_socket = config.unix_socket.clone();
     let refuses_others = config.protected_mode
@@ -77,6 +78,17 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
     say("ending");
     server.shutdown()?;
     Ok(())
+}
+
+/// Refuses a file that is there and is not a saved cache, by its head alone: a service is checked before each start, and
+/// the start reads the whole file.
+fn check_saved(path: &Path) -> Result<(), ServeError> {
+    if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(());
+    }
+    Records::<Bytes, Value>::read_path(path, &RestoreOptions::new())
+        .map(drop)
+        .map_err(|source| ServeError::Load { path: path.to_owned(), source })
 }
 
 /// Waits for a signal, or for the command `SHUTDOWN`.

@@ -432,7 +432,8 @@ where
     }
 
     /// Why the last attempt to write from the queue failed. `None` without write-behind, if the attempt did not fail,
-    /// and if the store panicked; and a write that is [itself to blame](crate::ErrorKind::Permanent) is no reason.
+    /// or if the store panicked. The error of a write that is [itself to blame](crate::ErrorKind::Permanent) does not
+    /// count.
     #[must_use]
     pub fn last_error(&self) -> Option<Arc<T::Error>> {
         self.handles.shared.tier.queue().and_then(|behind| behind.queue.last_error())
