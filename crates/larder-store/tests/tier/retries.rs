@@ -76,7 +76,7 @@ fn a_write_that_fails_too_often_is_given_up_and_reported() {
 }
 
 #[test]
-fn a_call_that_waits_in_vain_says_why_the_store_fails() {
+fn a_call_that_waited_too_long_says_why_the_store_fails() {
     fn cause(error: &dyn Error) -> Option<Fault> {
         Some(error.source()?.downcast_ref::<StoreFailed>()?.0)
     }
