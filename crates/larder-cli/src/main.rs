@@ -46,8 +46,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::Cli;
 use crate::error::CommandError;
@@ -57,7 +57,8 @@ use crate::error::CommandError;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let done = match Cli::try_parse() {
+    let parsed = taking_negatives(Cli::command()).try_get_matches();
+    let done = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => commands::run(cli),
         Err(error) if error.use_stderr() => with_tip(error).exit(),
         Err(help) => print_help(&help),
@@ -72,6 +73,16 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Lets options have negative numbers as their values. None takes one, but each says what it does take, which clap could
+/// not do if it took `-1` for another option.
+fn taking_negatives(command: clap::Command) -> clap::Command {
+    let of_option = |arg: clap::Arg| match arg.is_positional() || !arg.get_action().takes_values() {
+        true => arg,
+        false => arg.allow_negative_numbers(true),
+    };
+    command.mut_args(of_option).mut_subcommands(taking_negatives)
 }
 
 /// Prints the help or the version, which clap returns as an error.

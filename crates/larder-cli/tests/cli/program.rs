@@ -35,6 +35,26 @@ fn wrong_arguments_exit_with_2_before_a_trace_is_read() {
 }
 
 #[test]
+fn a_negative_number_is_refused_by_its_option() {
+    for (args, wanted) in [
+        (
+            &["--capacities", "-1"][..],
+            "'-1' for '--capacities <LIST>': use a whole number from 1 up",
+        ),
+        (&["simulate", "--rate", "-0.5"], "above 0"),
+        (&["simulate", "--seeds", "-1"], "'-1' for '--seeds <N>'"),
+        (&["generate", "zipf", "--exponent", "-1", "--output", "-"], "use a number from 0 to 20"),
+        (&["serve", "--check", "--capacity", "-1"], "'-1' for '--capacity <ENTRIES>'"),
+        (&["top", "--url", "http://x", "--interval", "-1"], "use 0.1 to 3600 seconds"),
+        (&["dump", "x", "--max-record-bytes", "-1"], "'-1' for '--max-record-bytes <BYTES>'"),
+    ] {
+        let output = larder(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        assert!(stderr(&output).contains(wanted), "{args:?}: {output:?}");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_opened_or_written_exits_with_1() {
     let output = larder(&["replay", "no-such-file.txt"]);
     assert_eq!(output.status.code(), Some(1));
