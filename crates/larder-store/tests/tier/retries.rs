@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use larder::Cache;
 use larder_store::{
-    Backoff, Durability, FlushError, Record, Store, StoredCache, TierError, WhenFull, Write,
-    WriteBehind,
+    Backoff, Durability, ErrorKind, FlushError, Record, Store, StoredCache, TierError, WhenFull,
+    Write, WriteBehind,
 };
 
 use crate::faulty::{Batch, Fault, Faulty, StoreFailed, behind, settings, within_a_minute};
@@ -112,49 +112,96 @@ fn a_call_that_waited_too_long_says_why_the_store_fails() {
     });
 }
 
+/// A tier that the errors of its store use.
+type UsedTier = Arc<OnceLock<StoredCache<u64, u64, Refusing>>>;
+
+/// A store whose first writes fail.
+struct Refusing {
+    tier: UsedTier,
+    attempts: AtomicU32,
+    refused: u32,
+    kind: ErrorKind,
+}
+
+/// An error that uses the tier when it is dropped.
+struct Refused(UsedTier);
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Refused")
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("refused")
+    }
+}
+
+impl Error for Refused {}
+
+impl Drop for Refused {
+    fn drop(&mut self) {
+        if let Some(tier) = self.0.get() {
+            let _ = tier.stats();
+        }
+    }
+}
+
+impl Store<u64, u64> for Refusing {
+    type Error = Refused;
+
+    fn get(&self, _: &u64) -> Result<Option<Record<u64>>, Refused> {
+        Ok(None)
+    }
+
+    fn write(&self, _: &[Write<'_, u64, u64>], _: Durability) -> Result<(), Refused> {
+        let attempts = self.attempts.fetch_add(1, Ordering::Relaxed);
+        if attempts < self.refused { Err(Refused(Arc::clone(&self.tier))) } else { Ok(()) }
+    }
+
+    fn kind(&self, _: &Refused) -> ErrorKind {
+        self.kind
+    }
+}
+
+fn used_tier(
+    (refused, kind): (u32, ErrorKind),
+    settings: WriteBehind<u64, u64, Refused>,
+    tier: &UsedTier,
+) {
+    let store = Refusing { tier: Arc::clone(tier), attempts: AtomicU32::new(0), refused, kind };
+    let settings = settings.backoff(Backoff::custom(|_| Duration::ZERO));
+    let behind = StoredCache::write_behind(Cache::new(10), store, settings).unwrap();
+    assert!(tier.set(behind).is_ok());
+}
+
 #[test]
 fn an_error_of_the_store_may_use_the_tier_when_it_is_dropped() {
-    type Of = Arc<OnceLock<StoredCache<u64, u64, Refusing>>>;
-    struct Refusing(Of, AtomicU32);
-    struct Refused(Of);
-    impl fmt::Debug for Refused {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("Refused")
-        }
-    }
-    impl fmt::Display for Refused {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("refused")
-        }
-    }
-    impl Error for Refused {}
-    impl Drop for Refused {
-        fn drop(&mut self) {
-            if let Some(tier) = self.0.get() {
-                let _ = tier.stats();
-            }
-        }
-    }
-    impl Store<u64, u64> for Refusing {
-        type Error = Refused;
-        fn get(&self, _: &u64) -> Result<Option<Record<u64>>, Refused> {
-            Ok(None)
-        }
-        fn write(&self, _: &[Write<'_, u64, u64>], _: Durability) -> Result<(), Refused> {
-            let attempts = self.1.fetch_add(1, Ordering::Relaxed);
-            if attempts < 5 { Err(Refused(Arc::clone(&self.0))) } else { Ok(()) }
-        }
-    }
     within_a_minute(|| {
-        let tier: Of = Arc::default();
-        let store = Refusing(Arc::clone(&tier), AtomicU32::new(0));
-        let settings = WriteBehind::new().backoff(Backoff::custom(|_| Duration::ZERO));
-        let behind = StoredCache::write_behind(Cache::new(10), store, settings).unwrap();
-        assert!(tier.set(behind).is_ok());
+        let tier = UsedTier::default();
+        used_tier((5, ErrorKind::Transient), WriteBehind::new(), &tier);
         let tier = tier.get().unwrap();
         tier.insert(1, 10).unwrap();
         tier.flush().unwrap();
         assert_eq!((tier.stats().failed_batches, tier.stats().written), (5, 1));
+    });
+}
+
+#[test]
+fn the_error_of_a_dead_letter_may_do_so_too() {
+    within_a_minute(|| {
+        let tier = UsedTier::default();
+        let of_letters = Arc::clone(&tier);
+        let settings = WriteBehind::new()
+            .durability(Durability::Durable)
+            .batch_entries(1)
+            .on_give_up(move |_| drop(of_letters.get().unwrap().take_dead_letters()));
+        used_tier((3, ErrorKind::Permanent), settings, &tier);
+        let tier = tier.get().unwrap();
+        let failed = tier.insert_many([(1, 10), (2, 20), (3, 30)]).unwrap_err();
+        assert!(matches!(failed, TierError::GaveUp { .. }), "{failed:?}");
+        assert_eq!(tier.stats().gave_up, 3);
     });
 }
 
