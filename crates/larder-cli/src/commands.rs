@@ -12,6 +12,7 @@ use crate::args::{
 use crate::capacity::{Weights, resolve_all};
 use crate::error::{CommandError, ReplayError};
 use crate::generate::{Existing, Keys, write_keys};
+use crate::harmless::{harmless, harmless_lines};
 use crate::plot::{self, Panel, miss_ratio_curves};
 use crate::replay::{ReplayOptions, check, replay};
 use crate::report::{
@@ -95,7 +96,7 @@ fn replay_all(files: Option<&TraceArgs>, args: &ReplayArgs) -> Result<(), Comman
         if output == OutputFormat::Table {
             let table = replay_table(&replayed.replays);
             let text = format!("{}\n{table}\n", replayed.trace.headline());
-            args.output.plot.after(print(&text))?;
+            args.output.plot.after(print_lines(&text))?;
         }
         report.traces.push(replayed);
         Ok(())
@@ -170,7 +171,7 @@ fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandErr
                     text += &format!("{table}\n");
                 }
             }
-            args.output.plot.after(print(&text))?;
+            args.output.plot.after(print_lines(&text))?;
         }
         report.traces.push(simulated);
         Ok(())
@@ -187,7 +188,7 @@ fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandErr
     if output == OutputFormat::Table {
         for measure in Measure::ALL {
             if let Some(table) = summary_table(&report.traces, measure, &against) {
-                args.output.plot.after(print(&format!("{table}\n")))?;
+                args.output.plot.after(print_lines(&format!("{table}\n")))?;
             }
         }
     }
@@ -306,8 +307,13 @@ fn print_report<R: Rows + Serialize>(
             print(&format!("{document}\n"))
         }
         OutputFormat::Csv => print(&csv(report)),
-        OutputFormat::Table => print(&format!("{}\n", text())),
+        OutputFormat::Table => print_lines(&format!("{}\n", text())),
     }
+}
+
+/// Prints text that may have names of files in it.
+fn print_lines(text: &str) -> Result<(), CommandError> {
+    print(&harmless_lines(text))
 }
 
 fn print(text: &str) -> Result<(), CommandError> {
@@ -321,5 +327,5 @@ fn print_bytes(bytes: &[u8]) -> Result<(), CommandError> {
 
 fn warn(text: &str) {
     // If stderr is closed, nobody can be warned.
-    let _ = writeln!(io::stderr(), "warning: {text}");
+    let _ = writeln!(io::stderr(), "warning: {}", harmless(text));
 }

@@ -41,6 +41,8 @@ mod error;
 mod trace;
 // Random bits by key and seed.
 mod mix;
+// Text from outside that is shown.
+mod harmless;
 
 use std::io::Write;
 use std::path::Path;
@@ -51,6 +53,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::Cli;
 use crate::error::CommandError;
+use crate::harmless::harmless_lines;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
@@ -69,7 +72,8 @@ fn main() -> ExitCode {
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             // If stderr is closed, only the exit code reports the failure.
-            let _ = writeln!(std::io::stderr(), "error: {}", error::with_causes(&failure));
+            let text = harmless_lines(&error::with_causes(&failure));
+            let _ = writeln!(std::io::stderr(), "error: {text}");
             failure.exit_code()
         }
     }

@@ -55,6 +55,36 @@ fn a_negative_number_is_refused_by_its_option() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_terminal_does_not_obey_the_names_of_files() {
+    let (folder, trace) = file("a\u{1b}[31m\u{9b}2J\r<&>.txt", "x\ny\nx\n");
+    let picture = folder.path().join("a.svg");
+    let plot =
+        ["--plot", picture.to_str().unwrap(), "--policies", "lru,sieve", "--capacities", "1,2"];
+    let missing = format!("{trace}.gone.txt");
+    let runs = [
+        larder(&["info", &trace]),
+        larder(&["info", &trace, "--key-column", "2"]),
+        larder(&[&["simulate", &trace][..], &plot].concat()),
+        larder(&["replay", &trace, "--policies", "lru", "--capacities", "1"]),
+        larder(&["info", &missing]),
+        larder(&["inspect", &missing]),
+        larder(&["serve", "--check", "--config", &missing]),
+    ];
+    for run in &runs {
+        let text = String::from_utf8(run.stdout.clone()).unwrap() + &stderr(run);
+        assert!(text.contains("a·[31m·2J·<&>.txt"), "{text}");
+        let is_obeyed = |letter: char| letter.is_control() && letter != '\n';
+        assert!(!text.contains(is_obeyed), "{text:?}");
+    }
+    let drawn = std::fs::read_to_string(&picture).unwrap();
+    assert!(drawn.contains("a·[31m·2J·&lt;&amp;&gt;.txt"), "{drawn}");
+    // Programs get the name as it is.
+    let document = json(&["info", &trace, "--json"]);
+    assert_eq!(document[0]["name"], trace.as_str());
+}
+
+#[test]
 fn a_file_that_cannot_be_opened_or_written_exits_with_1() {
     let output = larder(&["replay", "no-such-file.txt"]);
     assert_eq!(output.status.code(), Some(1));
