@@ -5,7 +5,7 @@ mod units;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use clap::Args;
@@ -55,6 +55,12 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let refuses_others = config.protected_mode
         && config.password.is_none()
         && !config.address.ip().to_canonical().is_loopback();
+    // Before it serves: from then on there is something to save when a signal comes.
+    let (end, ended) = mpsc::channel();
+    let signal = end.clone();
+    ctrlc::set_handler(move || {
+        let _ = signal.send(());
+    })?;
     let server = Server::start(cache, hub, config)?;
     say(&format!("serving clients of Redis at {}", server.address()));
     if let Some(address) = server.memcached_address() {
@@ -74,7 +80,7 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
     if let Some(address) = server.tls_address() {
         say(&format!("serving clients of Redis within TLS at {address}"));
     }
-    wait_for_end(&server)?;
+    wait_for_end(&server, end, &ended);
     say("ending");
     server.shutdown()?;
     Ok(())
@@ -92,12 +98,7 @@ fn check_saved(path: &Path) -> Result<(), ServeError> {
 }
 
 /// Waits for a signal, or for the command `SHUTDOWN`.
-fn wait_for_end(server: &Server) -> Result<(), ServeError> {
-    let (end, ended) = mpsc::channel();
-    let signal = end.clone();
-    ctrlc::set_handler(move || {
-        let _ = signal.send(());
-    })?;
+fn wait_for_end(server: &Server, end: Sender<()>, ended: &Receiver<()>) {
     thread::scope(|scope| {
         // It ends with the process, or with the command.
         scope.spawn(move || {
@@ -107,7 +108,6 @@ fn wait_for_end(server: &Server) -> Result<(), ServeError> {
         let _ = ended.recv();
         server.stop_waiting();
     });
-    Ok(())
 }
 
 /// Writes a line for the user to the stream of messages. If nobody reads that any more, the server serves on, and saves

@@ -187,6 +187,17 @@ fn the_check_reads_the_files_that_the_settings_name() {
 }
 
 #[test]
+fn a_signal_that_comes_as_soon_as_the_server_serves_ends_it_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let file = folder.path().join(round.to_string());
+        let served = Served::start(&["--save", file.to_str().unwrap()]);
+        assert_eq!(served.end_by("-TERM").0, Some(0), "round {round}");
+        assert!(file.is_file());
+    }
+}
+
+#[test]
 fn a_server_whose_messages_nobody_reads_saves_at_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cache.snapshot");
