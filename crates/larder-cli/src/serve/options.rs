@@ -149,8 +149,12 @@ fn policy_from_text<'de, D: serde::Deserializer<'de>>(
 /// Finds out whether files can be created in a folder. There is no other way than to create one.
 fn check_folder(folder: &Path) -> io::Result<()> {
     let probe = folder.join(format!(".larder-check-{}", std::process::id()));
-    OpenOptions::new().write(true).create_new(true).open(&probe)?;
-    fs::remove_file(probe)
+    match OpenOptions::new().write(true).create_new(true).open(&probe) {
+        Ok(_) => fs::remove_file(probe),
+        // Of a process of the same number in another container, say, which can create files there.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads a file of options.
