@@ -327,5 +327,5 @@ fn print_bytes(bytes: &[u8]) -> Result<(), CommandError> {
 
 fn warn(text: &str) {
     // If stderr is closed, nobody can be warned.
-    let _ = writeln!(io::stderr(), "warning: {}", harmless(text));
+    let _ = io::stderr().write_all(format!("warning: {}\n", harmless(text)).as_bytes());
 }

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             // If stderr is closed, only the exit code reports the failure.
             let text = harmless_lines(&error::with_causes(&failure));
-            let _ = writeln!(std::io::stderr(), "error: {text}");
+            let _ = std::io::stderr().write_all(format!("error: {text}\n").as_bytes());
             failure.exit_code()
         }
     }

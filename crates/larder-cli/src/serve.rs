@@ -113,5 +113,6 @@ fn wait_for_end(server: &Server, end: Sender<()>, ended: &Receiver<()>) {
 /// Writes a line for the user to the stream of messages. If nobody reads that any more, the server serves on, and saves
 /// the cache at its end.
 fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "larder: {line}");
+    // In one piece, because other processes may write there too.
+    let _ = io::stderr().write_all(format!("larder: {line}\n").as_bytes());
 }
