@@ -124,9 +124,13 @@
 //! - Where entries have weights, the segments divide weight. A new entry that is heavier than the window makes room for
 //!   itself without a duel, and has its own duel once half of a window has come after it (with
 //!   [`Policy::cost_aware`](crate::policy::Policy::cost_aware), after the next insertion). Most such entries leave then.
+//!   In the variants with the smallest window, an entry that is also four times as heavy as the mean of at least 64
+//!   others has its duel at once.
 //!   Candidates that come into that room, and would lose a duel, go to the end of probation at which entries leave.
 //!   Otherwise heavy entries would replace the whole main part with time: a loop of entries that differ in weight had no
-//!   hits. Of a hit in a miniature, one half counts the request, and one half its weight.
+//!   hits. Of a hit in a miniature, one quarter counts the request, and three its weight. A single heavy hit may then
+//!   outweigh many others, so it takes longer to find the best variant, and the policy begins with a window of a tenth,
+//!   which is nowhere much worse than the best.
 //! - The miniatures see misses as insertions, and hits only as the first mark of a sampled key. The sample has all keys
 //!   of a cache of up to 64 entries, at most one key in eight of one of more than 256, and no more than 256 of the
 //!   cached keys. All miniatures share one table of keys, one sketch, one ghost and one clock, so that an access to a

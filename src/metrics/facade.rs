@@ -18,8 +18,8 @@ impl Collector {
     ///
     /// Counters are set to their values (`absolute`), so it does not matter how often this is called. The names are
     /// those of the text formats. A recorder takes the values of a histogram only one by one, so the buckets, the sum
-    /// and the count of a histogram become metrics of their own, named as in the text formats. A counter that is not a
-    /// whole number becomes a gauge, because a recorder's counters are whole numbers.
+    /// and the count of a histogram become metrics of their own, named as in the text formats. A counter with
+    /// values that are not whole numbers becomes a gauge, because a recorder's counters are whole numbers.
     ///
     /// # Errors
     /// That of a [source](super::MetricSource); nothing was set in that case.
@@ -49,10 +49,8 @@ fn describe(recorder: &dyn Recorder, family: &Family) {
     let help = family.help().to_owned().into();
     match family.kind() {
         FamilyKind::Counter => {
-            let has_fractions =
-                |sample: &MetricSample| matches!(sample.value(), SampleValue::Real(_));
             let name = KeyName::from(format!("{}_total", family.name()));
-            if family.samples().iter().any(has_fractions) {
+            if family.has_fractions() {
                 recorder.describe_gauge(name, unit, help);
             } else {
                 recorder.describe_counter(name, unit, help);
@@ -81,10 +79,16 @@ fn set(recorder: &dyn Recorder, family: &Family, sample: &MetricSample) {
     let counter = |key: &Key, value| recorder.register_counter(key, &METADATA).absolute(value);
     let gauge = |key: &Key, value: f64| recorder.register_gauge(key, &METADATA).set(value);
     match (family.kind(), sample.value()) {
-        (FamilyKind::Counter, SampleValue::Whole(whole)) => counter(&key("_total", None), *whole),
         (FamilyKind::Counter, SampleValue::Real(real)) => gauge(&key("_total", None), *real),
+        // All samples of a family are of one kind.
+        (FamilyKind::Counter, SampleValue::Whole(whole)) if !family.has_fractions() => {
+            counter(&key("_total", None), *whole);
+        }
         #[expect(clippy::cast_precision_loss, reason = "the recorder's gauges have 52 bits")]
-        (_, SampleValue::Whole(whole)) => gauge(&key("", None), *whole as f64),
+        (kind, SampleValue::Whole(whole)) => {
+            let end = if kind == FamilyKind::Counter { "_total" } else { "" };
+            gauge(&key(end, None), *whole as f64);
+        }
         (_, SampleValue::Real(real)) => gauge(&key("", None), *real),
         (_, SampleValue::Info) => gauge(&key("_info", None), 1.0),
         (_, SampleValue::Histogram(counts)) => {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::time::Duration;
 
 use super::error::MetricsError;
@@ -28,6 +29,17 @@ pub enum SampleValue {
     Histogram(BucketCounts),
     /// Nothing: an info has only labels.
     Info,
+}
+
+impl fmt::Display for SampleValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(whole) => whole.fmt(f),
+            Self::Real(real) => real.fmt(f),
+            Self::Histogram(counts) => write!(f, "of a histogram of {} values", counts.count),
+            Self::Info => f.write_str("of an info"),
+        }
+    }
 }
 
 impl From<u64> for SampleValue {
@@ -93,6 +105,8 @@ impl BucketCounts {
     /// The buckets of `count` values with the sum `sum`. Each bucket has a finite bound, and the number of values
     /// that are at most that; the bucket without a bound is not among them, because it holds all.
     ///
+    /// Where a bound or the sum is negative, OpenMetrics allows neither sum nor count, so its text has the buckets alone.
+    ///
     /// # Errors
     /// [`MetricsError::BadBuckets`] if the bounds do not increase or are not finite, the numbers decrease or exceed
     /// `count`, or the sum is not finite.
@@ -135,6 +149,11 @@ impl BucketCounts {
     #[must_use]
     pub fn sum(&self) -> f64 {
         self.sum
+    }
+
+    /// Whether it is known to hold negative values.
+    pub(super) fn has_negative(&self) -> bool {
+        self.sum < 0.0 || self.buckets.first().is_some_and(|(bound, _)| *bound < 0.0)
     }
 }
 
@@ -260,7 +279,7 @@ impl Family {
             return Err(MetricsError::BadLabel { name: self.name.clone(), label: bad.to_owned() });
         }
         if !self.takes(&value) {
-            let given = format!("{value:?}");
+            let given = value.to_string();
             return Err(MetricsError::BadValue { name: self.name.clone(), kind: self.kind, given });
         }
         // To the formats, a label with an empty value does not exist.
@@ -283,6 +302,12 @@ impl Family {
             | (FamilyKind::Info, SampleValue::Info) => true,
             _ => false,
         }
+    }
+
+    /// Whether a sample is a number that is not whole, as a counter of seconds has.
+    #[cfg(feature = "metrics_facade")]
+    pub(super) fn has_fractions(&self) -> bool {
+        self.samples.iter().any(|sample| matches!(sample.value, SampleValue::Real(_)))
     }
 
     /// The name, without what the formats add to it.

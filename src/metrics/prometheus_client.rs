@@ -44,7 +44,7 @@ impl PullCollector for Collector {
 }
 
 fn encode_family(encoder: &mut DescriptorEncoder<'_>, family: &Family) -> Result<(), fmt::Error> {
-    // The encoder adds the unit to the name, and a full stop to the help.
+    // The encoder adds the unit to the name.
     let stem =
         family.unit_name().and_then(|unit| family.name().strip_suffix(unit)?.strip_suffix('_'));
     let unit = family.unit_name().map(|unit| match unit {
@@ -58,10 +58,10 @@ fn encode_family(encoder: &mut DescriptorEncoder<'_>, family: &Family) -> Result
         FamilyKind::Histogram => MetricType::Histogram,
         FamilyKind::Info => MetricType::Info,
     };
-    let help = family.help();
-    let help = help.strip_suffix('.').unwrap_or(help);
+    // It does not escape the help, in which a line feed would end the line.
+    let help = family.help().replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"");
     let name = stem.unwrap_or(family.name());
-    let mut metric = encoder.encode_descriptor(name, help, unit.as_ref(), kind)?;
+    let mut metric = encoder.encode_descriptor(name, &help, unit.as_ref(), kind)?;
     for sample in family.samples() {
         let labels: Vec<(&str, &str)> =
             sample.labels().iter().map(|(label, text)| (label.as_str(), text.as_str())).collect();

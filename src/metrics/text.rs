@@ -123,6 +123,10 @@ impl TextWriter {
                     self.start(name, "_bucket", sample, Some(bound));
                     self.value(&SampleValue::Whole(count));
                 }
+                // To OpenMetrics a sum is a counter, and a number of values goes with a sum alone.
+                if self.format == Exposition::OpenMetrics && counts.has_negative() {
+                    return;
+                }
                 self.start(name, "_sum", sample, None);
                 self.value(&SampleValue::Real(counts.sum()));
                 self.start(name, "_count", sample, None);

@@ -12,6 +12,7 @@ use crate::args::{
 use crate::capacity::{Weights, resolve_all};
 use crate::error::{CommandError, ReplayError};
 use crate::generate::{Existing, Keys, write_keys};
+use crate::harmless::{harmless, harmless_lines};
 use crate::plot::{self, Panel, miss_ratio_curves};
 use crate::replay::{ReplayOptions, check, replay};
 use crate::report::{
@@ -94,12 +95,13 @@ fn replay_all(files: Option<&TraceArgs>, args: &ReplayArgs) -> Result<(), Comman
         let replayed = replay_trace(trace, args, &options)?;
         if output == OutputFormat::Table {
             let table = replay_table(&replayed.replays);
-            print(&format!("{}\n{table}\n", replayed.trace.headline()))?;
+            let text = format!("{}\n{table}\n", replayed.trace.headline());
+            args.output.plot.after(print_lines(&text))?;
         }
         report.traces.push(replayed);
         Ok(())
     })?;
-    print_report(&report, output, || report.footer())?;
+    args.output.plot.after(print_report(&report, output, || report.footer()))?;
     args.output.plot.draw(report.traces.iter().map(TraceReplay::panel))
 }
 
@@ -163,12 +165,13 @@ fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandErr
     let mut show = |trace: &Trace| {
         let simulated = simulate_trace(trace, &policies, args, &options)?;
         if output == OutputFormat::Table {
-            print(&format!("{}\n", simulated.trace.headline()))?;
+            let mut text = format!("{}\n", simulated.trace.headline());
             for measure in Measure::ALL {
                 if let Some(table) = measure_table(&simulated.simulations, measure) {
-                    print(&format!("{table}\n"))?;
+                    text += &format!("{table}\n");
                 }
             }
+            args.output.plot.after(print_lines(&text))?;
         }
         report.traces.push(simulated);
         Ok(())
@@ -185,11 +188,11 @@ fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandErr
     if output == OutputFormat::Table {
         for measure in Measure::ALL {
             if let Some(table) = summary_table(&report.traces, measure, &against) {
-                print(&format!("{table}\n"))?;
+                args.output.plot.after(print_lines(&format!("{table}\n")))?;
             }
         }
     }
-    print_report(&report, output, || report.footer())?;
+    args.output.plot.after(print_report(&report, output, || report.footer()))?;
     args.output.plot.draw(report.traces.iter().map(TraceSimulation::panel))
 }
 
@@ -273,6 +276,14 @@ impl PlotArgs {
         }
     }
 
+    /// Goes on after text that nobody reads any more, if there is a plot to draw.
+    fn after(&self, printed: Result<(), CommandError>) -> Result<(), CommandError> {
+        match printed {
+            Err(failure) if failure.is_broken_pipe() && self.file.is_some() => Ok(()),
+            other => other,
+        }
+    }
+
     fn draw(&self, panels: impl Iterator<Item = Panel>) -> Result<(), CommandError> {
         match &self.file {
             Some(path) => {
@@ -296,8 +307,13 @@ fn print_report<R: Rows + Serialize>(
             print(&format!("{document}\n"))
         }
         OutputFormat::Csv => print(&csv(report)),
-        OutputFormat::Table => print(&format!("{}\n", text())),
+        OutputFormat::Table => print_lines(&format!("{}\n", text())),
     }
+}
+
+/// Prints text that may have names of files in it.
+fn print_lines(text: &str) -> Result<(), CommandError> {
+    print(&harmless_lines(text))
 }
 
 fn print(text: &str) -> Result<(), CommandError> {
@@ -311,5 +327,5 @@ fn print_bytes(bytes: &[u8]) -> Result<(), CommandError> {
 
 fn warn(text: &str) {
     // If stderr is closed, nobody can be warned.
-    let _ = writeln!(io::stderr(), "warning: {text}");
+    let _ = io::stderr().write_all(format!("warning: {}\n", harmless(text)).as_bytes());
 }

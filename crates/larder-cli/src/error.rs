@@ -96,6 +96,14 @@ pub(crate) enum ServeError {
     Config { path: PathBuf, source: toml::de::Error },
     #[error("{field}{place}: {problem}")]
     Setting { field: &'static str, place: String, problem: String },
+    #[error("{field}{place}: cannot {what} {}", path.display())]
+    File {
+        field: &'static str,
+        place: String,
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("cannot load {}", path.display())]
     Load { path: PathBuf, source: SnapshotError },
     #[error(transparent)]
@@ -104,8 +112,6 @@ pub(crate) enum ServeError {
     Save(#[from] larder_server::SaveError),
     #[error("cannot wait for signals")]
     Signals(#[from] ctrlc::Error),
-    #[error("cannot write to the terminal")]
-    Say(#[source] io::Error),
 }
 
 /// Why `larder top` cannot show anything.
@@ -178,15 +184,20 @@ impl CommandError {
             | CommandError::Serve(
                 ServeError::Start(_)
                 | ServeError::ReadConfig { .. }
+                | ServeError::File { .. }
                 | ServeError::Save(_)
-                | ServeError::Signals(_)
-                | ServeError::Say(_),
+                | ServeError::Signals(_),
             )
             | CommandError::Top(TopError::NoAnswer { .. } | TopError::Terminal(_))
             | CommandError::Write { .. } => ExitCode::from(1),
             CommandError::Snapshot(
                 SnapshotFailure::File { source, .. } | SnapshotFailure::Snapshot(source),
-            ) if source.is_io() => ExitCode::from(1),
+            )
+            | CommandError::Serve(ServeError::Load { source, .. })
+                if source.is_io() =>
+            {
+                ExitCode::from(1)
+            }
             CommandError::Trace(_)
             | CommandError::Replay(_)
             | CommandError::Generate(_)

@@ -41,32 +41,58 @@ mod error;
 mod trace;
 // Random bits by key and seed.
 mod mix;
+// Text from outside that is shown.
+mod harmless;
 
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::Cli;
+use crate::error::CommandError;
+use crate::harmless::harmless_lines;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());
-    match commands::run(cli) {
+    let parsed = taking_negatives(Cli::command()).try_get_matches();
+    let done = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => commands::run(cli),
+        Err(error) if error.use_stderr() => with_tip(error).exit(),
+        Err(help) => print_help(&help),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         // A reader may close its pipe early: this is not a failure.
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             // If stderr is closed, only the exit code reports the failure.
-            let _ = writeln!(std::io::stderr(), "error: {}", error::with_causes(&failure));
+            let text = harmless_lines(&error::with_causes(&failure));
+            let _ = std::io::stderr().write_all(format!("error: {text}\n").as_bytes());
             failure.exit_code()
         }
     }
+}
+
+/// Lets options have negative numbers as their values. None takes one, but each says what it does take, which clap could
+/// not do if it took `-1` for another option.
+fn taking_negatives(command: clap::Command) -> clap::Command {
+    let of_option = |arg: clap::Arg| match arg.is_positional() || !arg.get_action().takes_values() {
+        true => arg,
+        false => arg.allow_negative_numbers(true),
+    };
+    command.mut_args(of_option).mut_subcommands(taking_negatives)
+}
+
+/// Prints the help or the version, which clap returns as an error.
+fn print_help(help: &clap::Error) -> Result<(), CommandError> {
+    let printed = help.print().and_then(|()| std::io::stdout().flush());
+    printed.map_err(CommandError::write("standard output"))
 }
 
 /// Suggests the command `replay` to a user who names a trace in place of a command.

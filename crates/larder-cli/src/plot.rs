@@ -12,6 +12,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use crate::error::{CommandError, PlotError};
+use crate::harmless::harmless;
 
 const PANEL_PIXELS: (u32, u32) = (980, 540);
 
@@ -95,7 +96,7 @@ impl Stroke {
 
 impl Panel {
     pub(crate) fn new(title: &str, is_in_bytes: bool) -> Self {
-        Panel { title: title.to_owned(), is_in_bytes, curves: Vec::new() }
+        Panel { title: harmless(title), is_in_bytes, curves: Vec::new() }
     }
 
     /// Adds a point to the curve of `policy`.

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A server that runs, killed when the test ends.
 struct Served {
     process: Child,
-    messages: BufReader<std::process::ChildStderr>,
+    messages: BufReader<Box<dyn Read>>,
     address: String,
 }
 
@@ -37,7 +37,8 @@ impl Served {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut messages = BufReader::new(process.stderr.take().unwrap());
+        let stderr: Box<dyn Read> = Box::new(process.stderr.take().unwrap());
+        let mut messages = BufReader::new(stderr);
         let mut said = String::new();
         let address = loop {
             let mut line = String::new();
@@ -146,10 +147,66 @@ fn wrong_settings_are_refused_with_their_field_and_line() {
             assert!(said.contains(part), "{text}: {said} has no {part:?}");
         }
     }
-    let missing = check(&["--config", "/nowhere/larder.toml"]);
-    assert_eq!(missing.status.code(), Some(1));
     let good = config(folder.path(), "port = 0\nmax-memory = \"1mb\"\npolicy = \"lru\"\n");
     assert_eq!(check(&["--config", &good]).status.code(), Some(0));
+}
+
+#[test]
+fn the_check_reads_the_files_that_the_settings_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("text"), "no snapshot").unwrap();
+    fs::create_dir(path("folder")).unwrap();
+    let made = Command::new("mkfifo").arg(path("pipe")).status().unwrap();
+    assert!(made.success());
+    for (args, code, part) in [
+        (["--config", "/nowhere/larder.toml"], 1, "cannot read /nowhere/larder.toml"),
+        (["--password-file", "/nowhere/word"], 1, "password-file: cannot read /nowhere/word"),
+        (["--load", &path("text")], 2, "not a snapshot"),
+        (["--load", &path("folder")], 1, "is a directory"),
+        (["--load", &path("pipe")], 2, "FIFO"),
+        (["--save", &path("pipe")], 2, "is no regular file"),
+        (["--unixsocket", &path("text")], 2, "is there, and no socket"),
+    ] {
+        let output = check(&args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(part), "{args:?}: {said}");
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    }
+    assert_eq!(check(&["--load", "/nowhere/yet"]).status.code(), Some(0));
+    let save = path("cache.snapshot");
+    assert_eq!(check(&["--save", &save]).status.code(), Some(0));
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 3, "the check leaves nothing behind");
+    #[cfg(target_os = "linux")]
+    {
+        let output = check(&["--save", "/proc/cache"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("save: cannot write a file in /proc: "), "{said}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[test]
+fn a_signal_that_comes_as_soon_as_the_server_serves_ends_it_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let file = folder.path().join(round.to_string());
+        let served = Served::start(&["--save", file.to_str().unwrap()]);
+        assert_eq!(served.end_by("-TERM").0, Some(0), "round {round}");
+        assert!(file.is_file());
+    }
+}
+
+#[test]
+fn a_server_whose_messages_nobody_reads_saves_at_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cache.snapshot");
+    let mut served = Served::start(&["--save", file.to_str().unwrap(), "--http-port", "0"]);
+    assert_eq!(served.call("SET key value"), "+OK");
+    // The pipe has no reader from here on, as after `larder serve 2>&1 | head -1`.
+    served.messages = BufReader::new(Box::new(std::io::empty()));
+    assert_eq!(served.end_by("-TERM").0, Some(0));
+    assert!(file.is_file());
 }
 
 #[test]

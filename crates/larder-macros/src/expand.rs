@@ -48,6 +48,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStr
             });
         }
     };
+    expansion.check_helper_names()?;
     let cached = {
         let (shared, own) = (&attributes.shared, &attributes.of_the_function);
         quote! {
@@ -127,9 +128,11 @@ impl Expansion<'_> {
         Ok(OwnCache { ty, name, item })
     }
 
+    /// No name that the options may mention: `capacity = PAGE_CACHE` is about a constant of the user's.
     fn static_name(&self) -> Ident {
         let name = self.function.name();
-        format_ident!("{}_CACHE", name.unraw().to_string().to_uppercase(), span = name.span())
+        let upper = name.unraw().to_string().to_uppercase();
+        format_ident!("LARDER_CACHE_OF_{upper}", span = name.span())
     }
 
     /// The function that returns the cache.
@@ -362,13 +365,35 @@ impl Expansion<'_> {
 
     /// The path of a helper function, which stands where the function stands.
     fn path_of(&self, helper: &Ident) -> TokenStream {
-        let is_in_impl = self.options.in_impl.unwrap_or_else(|| {
+        if self.is_in_impl() { quote!(Self::#helper) } else { quote!(#helper) }
+    }
+
+    fn is_in_impl(&self) -> bool {
+        self.options.in_impl.unwrap_or_else(|| {
             let written = [&self.options.cache, &self.options.key, &self.options.builder];
             self.function.receiver().is_some()
                 || self.function.names_self_type()
                 || written.iter().any(|expression| mentions(quote!(#expression), "Self"))
-        });
-        if is_in_impl { quote!(Self::#helper) } else { quote!(#helper) }
+        })
+    }
+
+    /// Refuses an argument that would be called in place of a helper.
+    fn check_helper_names(&self) -> Result<()> {
+        if self.is_in_impl() {
+            return Ok(());
+        }
+        let helpers = ["cache", "uncached"].map(|suffix| self.function.helper_name(suffix));
+        let mut names = self.function.parameters.iter().map(|parameter| &parameter.name);
+        match names.find(|name| helpers.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(
+                name.span(),
+                format!(
+                    "an argument cannot have the name of the helper function `{name}`: rename it, or write \
+                     `helpers = false`"
+                ),
+            )),
+        }
     }
 }
 
@@ -392,6 +417,10 @@ impl Attributes {
                 "cfg" | "allow" | "warn" | "deny" | "forbid" => &mut sorted.shared,
                 "doc" if is_hidden(attribute) => &mut sorted.shared,
                 "doc" | "must_use" | "deprecated" | "cfg_attr" => &mut sorted.of_the_function,
+                // What a linker sees; `unsafe` stands before one of them.
+                "no_mangle" | "export_name" | "link_section" | "unsafe" => {
+                    &mut sorted.of_the_function
+                }
                 _ => &mut sorted.of_the_body,
             };
             list.push(attribute.clone());

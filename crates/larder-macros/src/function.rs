@@ -1,6 +1,6 @@
 //! The function that the attribute stands on: what it takes and returns, and whether it can be cached.
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -71,7 +71,11 @@ impl Function {
                 Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none() => {
                     pat.ident.clone()
                 }
-                pattern => format_ident!("argument_{index}", span = pattern.span()),
+                // No other parameter has this name, whatever it is called.
+                pattern => {
+                    let span = Span::mixed_site().located_at(pattern.span());
+                    format_ident!("argument_{index}", span = span)
+                }
             };
             parameters.push(Parameter {
                 name,
@@ -112,9 +116,10 @@ impl Function {
 
     /// Whether `Self` is written anywhere in the function.
     pub(crate) fn names_self_type(&self) -> bool {
-        let item = &self.item;
-        mentions(item.sig.to_token_stream(), "Self")
-            || mentions(item.block.to_token_stream(), "Self")
+        let mut found = SelfType { is_found: false };
+        found.visit_signature(&self.item.sig);
+        found.visit_block(&self.item.block);
+        found.is_found
     }
 
     /// The type that a call returns, awaited if it is a future.
@@ -238,6 +243,24 @@ pub(crate) fn mentions(tokens: TokenStream, name: &str) -> bool {
         TokenTree::Ident(ident) => ident == name,
         _ => false,
     })
+}
+
+/// Looks for `Self` where it is the type around the function.
+struct SelfType {
+    is_found: bool,
+}
+
+impl<'ast> Visit<'ast> for SelfType {
+    fn visit_ident(&mut self, ident: &'ast Ident) {
+        self.is_found |= ident == "Self";
+    }
+
+    fn visit_macro(&mut self, invocation: &'ast syn::Macro) {
+        self.is_found |= mentions(invocation.tokens.clone(), "Self");
+    }
+
+    // In an item within the body, it is another type, or none.
+    fn visit_item(&mut self, _: &'ast syn::Item) {}
 }
 
 /// Looks for the first thing in a type that has no meaning outside of the function.

@@ -86,7 +86,10 @@ impl Parse for Options {
         };
         let mut given: Vec<Ident> = Vec::new();
         while !input.is_empty() {
-            let name = input.call(Ident::parse_any)?;
+            let name = input.call(Ident::parse_any).map_err(|error| {
+                let message = "an option begins with its name, as in `capacity = 1_000`";
+                Error::new(error.span(), message)
+            })?;
             if given.contains(&name) {
                 return Err(Error::new(name.span(), format!("`{name}` is given twice")));
             }

@@ -310,6 +310,23 @@ fn options_that_do_not_fit_each_other_are_refused() {
 }
 
 #[test]
+fn an_argument_with_the_name_of_a_helper_is_refused() {
+    let item = |name: &str| {
+        let name = syn::Ident::new(name, proc_macro2::Span::call_site());
+        quote!(
+            fn f(#name: u64) -> u64 {
+                1
+            }
+        )
+    };
+    assert_refused(quote!(), item("f_cache"), "the name of the helper function `f_cache`");
+    assert_refused(quote!(), item("f_uncached"), "write `helpers = false`");
+    for options in [quote!(helpers = false), quote!(in_impl)] {
+        assert!(expand(options, item("f_cache")).is_ok());
+    }
+}
+
+#[test]
 fn an_option_that_is_written_wrongly_is_refused() {
     for (options, wanted) in [
         (quote!(capacity), "`capacity` needs a value"),
@@ -319,6 +336,8 @@ fn an_option_that_is_written_wrongly_is_refused() {
         (quote!(policy = "mru"), "`mru` is not a policy of larder; its policies are lru, lfu,"),
         (quote!(helpers = 1), "`helpers` is a visibility"),
         (quote!(capacity = 1 ttl = 2), "expected `,`"),
+        (quote!(100), "an option begins with its name, as in `capacity = 1_000`"),
+        (quote!("1m"), "an option begins with its name"),
     ] {
         assert_refused(options, function(), wanted);
     }

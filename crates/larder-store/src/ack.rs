@@ -50,7 +50,9 @@ impl<E> Ack<E> {
         state.open -= 1;
         if let Some(error) = error {
             state.given_up += 1;
-            state.error = Some(error);
+            // The first stays: under this lock, the last reference to an error of the store must not be dropped. That of
+            // the new one is not the last, because its write has one.
+            state.error.get_or_insert(error);
         }
     }
 

@@ -383,6 +383,12 @@ where
         self.handles.shared.tier.retry_dead_letters()
     }
 
+    /// As [`StoredCache::last_error`](crate::StoredCache::last_error).
+    #[must_use]
+    pub fn last_error(&self) -> Option<Arc<T::Error>> {
+        self.handles.shared.tier.queue().and_then(|behind| behind.queue.last_error())
+    }
+
     /// As [`StoredCache::stats`](crate::StoredCache::stats).
     #[must_use]
     pub fn stats(&self) -> TierStats {
@@ -436,7 +442,7 @@ where
     for write in writes {
         while let Err(refused) = behind.push(write, ack.as_ref()) {
             let Some(freed) = behind.freed_to_wait_for(&refused) else {
-                return Err(refused.into());
+                return Err(behind.refused(refused));
             };
             behind.queue.room(freed).await;
         }

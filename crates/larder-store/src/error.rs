@@ -52,6 +52,8 @@ pub enum TierError<E> {
         entries: usize,
         /// How much they weigh.
         weight: u64,
+        /// Why the store's last attempt failed; `None` if it did not, or if the store panicked.
+        source: Option<Arc<E>>,
     },
     /// The write alone is heavier than the whole queue may be. It was not accepted.
     TooHeavy {
@@ -65,6 +67,8 @@ pub enum TierError<E> {
     NotCommitted {
         /// How long the call has waited.
         waited: Duration,
+        /// Why the store's last attempt failed; `None` if it did not, or if the store panicked.
+        source: Option<Arc<E>>,
     },
     /// The writer has given the write up; it is among the dead letters.
     GaveUp {
@@ -88,11 +92,13 @@ impl<E> Clone for TierError<E> {
     fn clone(&self) -> Self {
         match self {
             Self::Store(error) => Self::Store(Arc::clone(error)),
-            Self::QueueFull { entries, weight } => {
-                Self::QueueFull { entries: *entries, weight: *weight }
+            Self::QueueFull { entries, weight, source } => {
+                Self::QueueFull { entries: *entries, weight: *weight, source: source.clone() }
             }
             Self::TooHeavy { weight, limit } => Self::TooHeavy { weight: *weight, limit: *limit },
-            Self::NotCommitted { waited } => Self::NotCommitted { waited: *waited },
+            Self::NotCommitted { waited, source } => {
+                Self::NotCommitted { waited: *waited, source: source.clone() }
+            }
             Self::GaveUp { attempts, source } => {
                 Self::GaveUp { attempts: *attempts, source: source.clone() }
             }
@@ -108,17 +114,20 @@ impl<E: fmt::Debug> fmt::Debug for TierError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => f.debug_tuple("Store").field(error).finish(),
-            Self::QueueFull { entries, weight } => f
+            Self::QueueFull { entries, weight, source } => f
                 .debug_struct("QueueFull")
                 .field("entries", entries)
                 .field("weight", weight)
+                .field("source", source)
                 .finish(),
             Self::TooHeavy { weight, limit } => {
                 f.debug_struct("TooHeavy").field("weight", weight).field("limit", limit).finish()
             }
-            Self::NotCommitted { waited } => {
-                f.debug_struct("NotCommitted").field("waited", waited).finish()
-            }
+            Self::NotCommitted { waited, source } => f
+                .debug_struct("NotCommitted")
+                .field("waited", waited)
+                .field("source", source)
+                .finish(),
             Self::GaveUp { attempts, source } => f
                 .debug_struct("GaveUp")
                 .field("attempts", attempts)
@@ -136,7 +145,7 @@ impl<E> fmt::Display for TierError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(_) => f.write_str("the store failed"),
-            Self::QueueFull { entries, weight } => write!(
+            Self::QueueFull { entries, weight, .. } => write!(
                 f,
                 "the queue of writes is full with {entries} of weight {weight}; write less, or take the \
                  dead letters out"
@@ -144,7 +153,7 @@ impl<E> fmt::Display for TierError<E> {
             Self::TooHeavy { weight, limit } => {
                 write!(f, "a write of weight {weight} exceeds the whole queue; use at most {limit}")
             }
-            Self::NotCommitted { waited } => {
+            Self::NotCommitted { waited, .. } => {
                 write!(
                     f,
                     "the store has not committed the write within {waited:?}; it stays queued"
@@ -168,7 +177,10 @@ impl<E> fmt::Display for TierError<E> {
 impl<E: Error + 'static> Error for TierError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Store(error) | Self::GaveUp { source: Some(error), .. } => Some(&**error),
+            Self::Store(error)
+            | Self::QueueFull { source: Some(error), .. }
+            | Self::NotCommitted { source: Some(error), .. }
+            | Self::GaveUp { source: Some(error), .. } => Some(&**error),
             _ => None,
         }
     }
@@ -184,6 +196,8 @@ pub enum FlushError<E> {
         /// How many writes are left. After a flush they stay in the queue. After a close they are dead
         /// letters, except for those that the store has not yet returned from.
         entries: usize,
+        /// Why the store's last attempt failed; `None` if it did not, or if the store panicked.
+        source: Option<Arc<E>>,
     },
     /// Some writes were given up meanwhile; they are among the dead letters.
     GaveUp {
@@ -199,7 +213,9 @@ pub enum FlushError<E> {
 impl<E> fmt::Display for FlushError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unwritten { entries } => write!(f, "{entries} writes have not reached the store"),
+            Self::Unwritten { entries, .. } => {
+                write!(f, "{entries} writes have not reached the store")
+            }
             Self::GaveUp { entries } => {
                 write!(f, "{entries} writes were given up; see the dead letters")
             }
@@ -212,6 +228,7 @@ impl<E> fmt::Display for FlushError<E> {
 impl<E: Error + 'static> Error for FlushError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
+            Self::Unwritten { source: Some(error), .. } => Some(&**error),
             Self::Store(error) => Some(error),
             _ => None,
         }

@@ -94,6 +94,8 @@ struct QueueState<K, V, E> {
     batch_limit: usize,
     /// Failed attempts since the last success.
     failures: u32,
+    /// Why the last of them failed.
+    last_error: Option<Arc<E>>,
     /// Counts what the writer has to look at.
     signal: u64,
     /// Counts what callers without room wait for.
@@ -149,11 +151,18 @@ struct AfterUnlock<K, V, E> {
     wakers: Vec<Waker>,
     writes: Vec<QueuedWrite<V, E>>,
     slots: Vec<Slot<K, V, E>>,
+    errors: Vec<Arc<E>>,
 }
 
 impl<K, V, E> AfterUnlock<K, V, E> {
     const fn new() -> Self {
-        Self { acks: Vec::new(), wakers: Vec::new(), writes: Vec::new(), slots: Vec::new() }
+        Self {
+            acks: Vec::new(),
+            wakers: Vec::new(),
+            writes: Vec::new(),
+            slots: Vec::new(),
+            errors: Vec::new(),
+        }
     }
 }
 
@@ -171,6 +180,7 @@ impl<K, V, E> Queue<K, V, E> {
             rush: 0,
             batch_limit: bounds.batch_entries,
             failures: 0,
+            last_error: None,
             signal: 0,
             freed: 0,
             is_closing: false,
@@ -210,6 +220,11 @@ impl<K, V, E> Queue<K, V, E> {
             weight: state.weight,
             ..state.counts
         }
+    }
+
+    /// Why the store's last attempt failed; `None` if it did not, or if the store panicked.
+    pub(crate) fn last_error(&self) -> Option<Arc<E>> {
+        self.state().last_error.clone()
     }
 
     /// Releases the lock, and does what may only be done without it.

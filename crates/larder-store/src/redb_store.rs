@@ -2,7 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -22,8 +23,12 @@ type Bytes = &'static [u8];
 ///
 /// A row holds the tags of a record and when it expires, by the system's wall clock; expired rows are not
 /// found, and stay in the file until they are replaced, removed or
-/// [purged](Self::remove_expired). Each row has a version and a checksum. Rows that cannot be read, of another
-/// version, or of another type, are [corrupt](ErrorKind::Corrupt), so a tier takes them for misses.
+/// [purged](Self::remove_expired). Each row has a version and a checksum. Rows that cannot be read, are of another
+/// version, or whose value the codec cannot decode, are [corrupt](ErrorKind::Corrupt), so a tier takes them for
+/// misses. A row does not say which type its value has, and what [`Postcard`] has encoded as one type it may decode as
+/// another: give a table another name when the type of its values changes.
+///
+/// Where the file is damaged, redb panics; the store returns that as an error of the database.
 ///
 /// After an error of the disk, redb refuses every call until the database is opened anew. The store does so
 /// with the next call, as soon as no other call uses the database, so it comes back when the disk does. A
@@ -66,19 +71,23 @@ impl RedbStore {
     /// Opens the file at `path`, or creates it, and in it the table of that name.
     ///
     /// # Errors
-    /// If the file cannot be opened or is not a database of redb, if another process or another store of this
-    /// one has it open, or if the table has other types.
+    /// [`Open`](RedbError::Open) if the file cannot be opened, is damaged or is not a database of redb, if another
+    /// process or another store of this one has it open, or if the table has other types.
+    /// [`NoTableName`](RedbError::NoTableName) if the name is empty.
     pub fn create(path: impl AsRef<Path>, table: &str) -> Result<Self, RedbError> {
         let path = path.as_ref().to_owned();
-        Self::opened_by(
-            move || {
-                // The newer of the two formats, which later releases of redb read too.
-                let mut builder = Database::builder();
-                builder.create_with_file_format_v3(true);
-                builder.create(&path)
-            },
-            table,
-        )
+        let file = path.clone();
+        let open = move || {
+            // The newer of the two formats, which later releases of redb read too.
+            let mut builder = Database::builder();
+            builder.create_with_file_format_v3(true);
+            let opened = contained(|| builder.create(&file));
+            opened.unwrap_or_else(|panic| Err(redb::StorageError::Corrupted(panic).into()))
+        };
+        Self::opened_by(open, table).map_err(|error| match error {
+            RedbError::Database(source) => RedbError::Open { path, source },
+            other => other,
+        })
     }
 
     /// Uses the table of that name in the database that `open` opens, and creates it if it is missing. After an
@@ -104,6 +113,9 @@ impl RedbStore {
     }
 
     fn over(source: Source, table: &str) -> Result<Self, RedbError> {
+        if table.is_empty() {
+            return Err(RedbError::NoTableName);
+        }
         let (table, wall_clock) = (table.to_owned(), Box::new(SystemTime::now));
         let store = Self { source, table, codec: Postcard, wall_clock };
         store.transact::<RedbError>(redb::Durability::Immediate, |_| Ok(()))?;
@@ -157,10 +169,11 @@ impl<C> RedbStore<C> {
         run: impl FnOnce(&Database) -> Result<R, Transacted<E>>,
     ) -> Result<R, E> {
         let database = self.open_database()?;
-        let error = match run(&database) {
-            Ok(done) => return Ok(done),
-            Err(Transacted::Refused(error)) => return Err(error),
-            Err(Transacted::Failed(error)) => error,
+        let error = match contained(|| run(&database)) {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(Transacted::Refused(error))) => return Err(error),
+            Ok(Err(Transacted::Failed(error))) => error,
+            Err(panic) => boxed(redb::StorageError::Corrupted(panic)),
         };
         if let (redb::Error::Io(_) | redb::Error::PreviousIo, Source::Opened { current, .. }) =
             (&*error, &self.source)
@@ -335,13 +348,27 @@ where
     fn kind(&self, error: &Self::Error) -> ErrorKind {
         match error {
             RedbError::Row(_) | RedbError::Decode(_) => ErrorKind::Corrupt,
-            RedbError::Encode(_) | RedbError::TooMuch(_) => ErrorKind::Permanent,
-            RedbError::Database(error) => match **error {
+            RedbError::Encode(_) | RedbError::TooMuch(_) | RedbError::NoTableName => {
+                ErrorKind::Permanent
+            }
+            RedbError::Open { source: error, .. } | RedbError::Database(error) => match **error {
                 redb::Error::ValueTooLarge(_) => ErrorKind::Permanent,
                 _ => ErrorKind::Transient,
             },
         }
     }
+}
+
+/// Runs what redb does with a file: it panics over much of what it finds wrong there. The error is the message of the
+/// panic.
+fn contained<R>(run: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        // The values that an assertion compares are on lines of their own.
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        format!("a panic, perhaps because the file is damaged: {}", lines.join(", "))
+    })
 }
 
 /// Why a transaction ended early.
@@ -379,6 +406,15 @@ impl<C> fmt::Debug for RedbStore<C> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RedbError<E = std::convert::Infallible> {
+    /// The file could not be opened by [`RedbStore::create`].
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<redb::Error>,
+    },
+    /// A table has to have a name.
+    NoTableName,
     /// The database failed.
     Database(Box<redb::Error>),
     /// A row cannot be read.
@@ -400,6 +436,10 @@ impl<E> From<Box<redb::Error>> for RedbError<E> {
 impl<E> fmt::Display for RedbError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Open { path, .. } => {
+                return write!(f, "cannot open the database {}", path.display());
+            }
+            Self::NoTableName => "the name of the table is empty; name it",
             Self::Database(_) => "the database failed",
             Self::Row(_) => "a row cannot be read",
             Self::Decode(_) => "the value of a row cannot be decoded",
@@ -412,7 +452,8 @@ impl<E> fmt::Display for RedbError<E> {
 impl<E: Error + 'static> Error for RedbError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Database(error) => Some(&**error),
+            Self::NoTableName => None,
+            Self::Open { source: error, .. } | Self::Database(error) => Some(&**error),
             Self::Row(error) | Self::TooMuch(error) => Some(error),
             Self::Decode(error) | Self::Encode(error) => Some(error),
         }

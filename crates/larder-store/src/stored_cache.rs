@@ -364,7 +364,8 @@ where
         Tier::<_, _, T::Error, S>::publish_queued(behind, begun, writes);
         let Some(ack) = ack else { return Ok(()) };
         let waited = behind.settings.patience;
-        let outcome = ack.wait(end).map_err(|_| TierError::NotCommitted { waited })?;
+        let late = |_| TierError::NotCommitted { waited, source: behind.queue.last_error() };
+        let outcome = ack.wait(end).map_err(late)?;
         tier.acknowledged(outcome, writes)
     }
 
@@ -390,7 +391,7 @@ where
         if let Some(behind) = self.handles.shared.tier.queue() {
             let ack = behind.queue.ack_all();
             let outcome = ack.wait(self.handles.end(patience));
-            let outcome = outcome.map_err(|entries| FlushError::Unwritten { entries })?;
+            let outcome = outcome.map_err(|entries| behind.unwritten(entries))?;
             if outcome.given_up > 0 {
                 self.handles.shared.tier.forget_dead_letters();
                 return Err(FlushError::GaveUp { entries: outcome.given_up });
@@ -428,6 +429,14 @@ where
     /// closed. The cache forgets their keys, so that reads find them in the queue.
     pub fn retry_dead_letters(&self) -> usize {
         self.handles.shared.tier.retry_dead_letters()
+    }
+
+    /// Why the last attempt to write from the queue failed. `None` without write-behind, if the attempt did not fail,
+    /// or if the store panicked. The error of a write that is [itself to blame](crate::ErrorKind::Permanent) does not
+    /// count.
+    #[must_use]
+    pub fn last_error(&self) -> Option<Arc<T::Error>> {
+        self.handles.shared.tier.queue().and_then(|behind| behind.queue.last_error())
     }
 
     /// What the tier has counted, and the state of its queue.
@@ -494,7 +503,7 @@ where
             let outcome = behind.queue.ack_all().wait(self.end(behind.settings.patience));
             let letters = behind.queue.abandon();
             self.shared.tier.report(&letters);
-            let outcome = outcome.map_err(|entries| FlushError::Unwritten { entries })?;
+            let outcome = outcome.map_err(|entries| behind.unwritten(entries))?;
             if outcome.given_up > 0 {
                 self.shared.tier.forget_dead_letters();
                 return Err(FlushError::GaveUp { entries: outcome.given_up });

@@ -24,7 +24,7 @@ use std::time::Instant;
 use larder::{Cache, Fill, InsertOptions, Inserted, Load, LoadError, Loaded, RandomState};
 
 use crate::ack::{Ack, Outcome};
-use crate::error::{DeadLetter, TierBuildError, TierError};
+use crate::error::{DeadLetter, FlushError, TierBuildError, TierError};
 use crate::queue::{PendingWrite, Queue, Refused};
 use crate::stats::TierStats;
 use crate::store::{Durability, Record};
@@ -170,7 +170,7 @@ where
                     Err(refused) => {
                         let freed = behind.freed_to_wait_for(&refused);
                         if !freed.is_some_and(|freed| behind.queue.wait_for_room(freed, end)) {
-                            return Err(refused.into());
+                            return Err(behind.refused(refused));
                         }
                     }
                 }
@@ -272,6 +272,22 @@ impl<K: Hash + Eq, V, E> Behind<K, V, E> {
         self.queue.push(&write.key, write.record.as_ref(), write.weight, ack)
     }
 
+    /// The error for a write that was not accepted.
+    pub(crate) fn refused(&self, refused: Refused) -> TierError<E> {
+        match refused {
+            Refused::Full { entries, weight, .. } => {
+                TierError::QueueFull { entries, weight, source: self.queue.last_error() }
+            }
+            Refused::TooHeavy { weight, limit } => TierError::TooHeavy { weight, limit },
+            Refused::Closed => TierError::Closed,
+        }
+    }
+
+    /// The error for writes that were not carried out in time.
+    pub(crate) fn unwritten(&self, entries: usize) -> FlushError<E> {
+        FlushError::Unwritten { entries, source: self.queue.last_error() }
+    }
+
     /// If the refused write is to wait for room: the state of the room in which it was refused.
     pub(crate) fn freed_to_wait_for(&self, refused: &Refused) -> Option<u64> {
         match (refused, self.settings.when_full) {
@@ -343,16 +359,6 @@ pub(crate) fn with_options<V, R>(
     let tags: Vec<_> = tags.iter().map(String::as_str).collect();
     let options = InsertOptions::new().tags(&tags);
     store(value, ttl.map_or(options, |ttl| options.ttl(ttl)))
-}
-
-impl<E> From<Refused> for TierError<E> {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Full { entries, weight, .. } => Self::QueueFull { entries, weight },
-            Refused::TooHeavy { weight, limit } => Self::TooHeavy { weight, limit },
-            Refused::Closed => Self::Closed,
-        }
-    }
 }
 
 impl<E> From<LoadError<TierError<E>>> for TierError<E> {

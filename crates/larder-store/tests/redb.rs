@@ -165,8 +165,9 @@ fn a_file_that_is_open_or_not_a_database_is_an_error() {
     let path = folder.path().join("a.redb");
     let store = RedbStore::create(&path, "users").unwrap();
     match RedbStore::create(&path, "users") {
-        Err(RedbError::Database(error)) => {
-            assert!(matches!(*error, redb::Error::DatabaseAlreadyOpen));
+        Err(RedbError::Open { path: named, source }) => {
+            assert!(matches!(*source, redb::Error::DatabaseAlreadyOpen));
+            assert_eq!(named, path);
         }
         other => panic!("{other:?}"),
     }
@@ -176,11 +177,51 @@ fn a_file_that_is_open_or_not_a_database_is_an_error() {
     assert_eq!((store.rows().unwrap(), other.rows().unwrap()), (0, 1));
     let garbage = folder.path().join("garbage");
     std::fs::write(&garbage, vec![7_u8; 10_000]).unwrap();
-    assert!(matches!(RedbStore::create(&garbage, "users"), Err(RedbError::Database(_))));
-    assert!(matches!(
-        RedbStore::create(folder.path().join("none/a.redb"), "users"),
-        Err(RedbError::Database(_))
-    ));
+    let missing = folder.path().join("none/a.redb");
+    for path in [&garbage, &missing] {
+        let error = RedbStore::create(path, "users").unwrap_err();
+        assert!(matches!(error, RedbError::Open { .. }));
+        assert_eq!(error.to_string(), format!("cannot open the database {}", path.display()));
+    }
+    let unnamed = [
+        RedbStore::create(folder.path().join("b.redb"), ""),
+        RedbStore::in_database(other.database().unwrap(), ""),
+    ];
+    assert!(unnamed.into_iter().all(|opened| matches!(opened, Err(RedbError::NoTableName))));
+}
+
+#[test]
+fn a_damaged_file_is_an_error_and_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.redb");
+    let tier =
+        StoredCache::write_through(Cache::new(10), RedbStore::create(&path, "users").unwrap());
+    for key in 0..50_u64 {
+        tier.insert(key, ada()).unwrap();
+    }
+    drop(tier);
+    let sound = std::fs::read(&path).unwrap();
+    // It is cut off, or the size of its pages and the places of its trees are wrong.
+    let cut = [1, 100, sound.len() / 2, sound.len() - 1].map(|len| sound[..len].to_vec());
+    // Of the rest, nothing that makes redb ask for more memory than there is.
+    let changed = (0..320).step_by(7).chain((4096..20_000).step_by(400)).map(|at| {
+        let mut changed = sound.clone();
+        changed[at] ^= 0x10;
+        changed
+    });
+    let mut refused = 0;
+    for damaged in cut.into_iter().chain(changed) {
+        std::fs::write(&path, damaged).unwrap();
+        match RedbStore::create(&path, "users") {
+            // Some bytes say nothing, are repaired, or are of rows.
+            Ok(store) => drop(Store::<u64, User>::get_many(&store, &(0..50).collect::<Vec<_>>())),
+            Err(error) => {
+                assert!(matches!(error, RedbError::Open { .. }), "{error:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 4, "{refused}");
 }
 
 #[test]

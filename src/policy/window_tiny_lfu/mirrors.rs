@@ -46,7 +46,9 @@ const MIN_ROUND: u64 = 8;
 /// has to have more than the square of this more hits.
 const DEVIATIONS: f32 = 2.0;
 /// The most that the hit of a heavy key counts.
-const MOST_OF_HIT: f32 = 8.0;
+const MOST_OF_HIT: f32 = 16.0;
+/// What of a hit's worth is in proportion to the weight of the key.
+const BY_WEIGHT: f32 = 0.75;
 /// The weight of an access in the next comparison.
 const DECAY: f32 = 0.8;
 /// A mirror still knows a key that it has evicted for this many ticks after its last use, if another mirror holds it.
@@ -317,8 +319,8 @@ impl State {
         }
     }
 
-    /// What a hit counts: one half for the request, and one half for its weight in proportion to the mean. A single
-    /// heavy hit must decide little, because the comparison treats hits as coin tosses.
+    /// What a hit counts: a quarter for the request, and three for its weight in proportion to the mean. A single heavy
+    /// hit must decide little, because the comparison treats hits as coin tosses.
     fn worth_of_hit(&self, weight: u32) -> f32 {
         if self.budget.counts_entries() {
             return 1.0;
@@ -327,7 +329,7 @@ impl State {
         let mean = self.budget.total as f32 / self.mirrors[0].len().max(1) as f32;
         #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
         let of_mean = self.budget.cost(weight) as f32 / mean.max(1.0);
-        (0.5 + 0.5 * of_mean).min(MOST_OF_HIT)
+        (1.0 - BY_WEIGHT + BY_WEIGHT * of_mean).min(MOST_OF_HIT)
     }
 
     fn compare(&mut self, current: usize) -> Option<usize> {

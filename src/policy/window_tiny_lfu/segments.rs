@@ -12,7 +12,7 @@ use crate::policy::key_arrays::KeyArrays;
 use crate::policy::list::{Links, NodeList};
 use crate::policy::sketch::{KeyBits, Sketch};
 
-use super::variants::{Direct, VARIANTS, Variant};
+use super::variants::{self, Direct, VARIANTS, Variant};
 use super::word::{MissClock, NodeWord, SEGMENTS, SegmentId, TICK_MASK, UNKNOWN};
 
 mod reports;
@@ -122,12 +122,13 @@ impl Segments {
     pub(super) fn new(budget: Budget) -> Self {
         let entries = budget.counts_entries().then_some(budget.total);
         let capacity = entries.and_then(|entries| usize::try_from(entries).ok());
+        let variant = variants::first(budget);
         let mut segments = Self {
             links: Links::new(capacity),
             queues: [SegmentQueue::default(); SEGMENTS],
             budget,
-            variant: 0,
-            targets: Targets::of(VARIANTS[0], budget),
+            variant,
+            targets: Targets::of(VARIANTS[variant], budget),
             sketch: Sketch::new(entries),
             ghost: Ghost::new(ghost_capacity(entries)),
             spare: 0,
@@ -155,8 +156,12 @@ impl Segments {
         self.budget
     }
 
+    fn cost(&self) -> u64 {
+        self.queues.iter().map(|queue| queue.cost).sum()
+    }
+
     pub(super) fn is_over(&self) -> bool {
-        self.queues.iter().map(|queue| queue.cost).sum::<u64>() > self.budget.total
+        self.cost() > self.budget.total
     }
 
     /// The index of the variant in force.
@@ -227,6 +232,12 @@ impl Segments {
                 self.candidate = None;
                 return;
             }
+        }
+        if cost > self.targets.window && self.duels_at_once(cost) {
+            NodeWord { segment: SegmentId::Probation, count, distance, last }.store(id, nodes);
+            self.push(SegmentId::Probation, id, cost);
+            (self.candidate, self.candidates) = (Some(id), 1);
+            return;
         }
         NodeWord { segment: SegmentId::Window, count, distance, last }.store(id, nodes);
         self.push(SegmentId::Window, id, cost);

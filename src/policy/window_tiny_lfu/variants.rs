@@ -1,6 +1,8 @@
 //! The variants of the policy, one of which is in force at a time; `mirrors` finds out which one is best.
 #![forbid(unsafe_code)]
 
+use crate::policy::budget::Budget;
+
 /// How the segments divide the budget, and what happens to a key that comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Variant {
@@ -24,7 +26,7 @@ pub(super) enum Direct {
     Always,
 }
 
-/// The variants that are compared. A cache begins with the first.
+/// The variants that are compared.
 pub(super) const VARIANTS: [Variant; 6] = [
     usual(1, 80),
     usual(1, 95),
@@ -35,9 +37,25 @@ pub(super) const VARIANTS: [Variant; 6] = [
     Variant { direct: Direct::Always, protects_used: true, ..usual(70, 80) },
 ];
 
+/// The variant with which a policy of that budget begins. Where entries have weights, it takes longer to find a better
+/// one, so they begin with one that is nowhere much worse than the best.
+pub(super) fn first(budget: Budget) -> usize {
+    if budget.counts_entries() { 0 } else { 2 }
+}
+
 /// Whether the window of that variant is all there is.
 pub(super) fn has_no_main(variant: usize) -> bool {
     VARIANTS[variant].window_percent == 100
+}
+
+impl Variant {
+    /// Whether a node that is much heavier than others has its duel as soon as it is inserted.
+    ///
+    /// The smallest windows are best where few of the new keys are requested again. There, a heavy one costs the
+    /// room of many.
+    pub(super) fn duels_heavy_at_once(self) -> bool {
+        self.window_percent == 1
+    }
 }
 
 const fn usual(window_percent: u64, protected_percent: u64) -> Variant {

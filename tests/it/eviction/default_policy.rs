@@ -131,47 +131,6 @@ fn a_loop_of_entries_that_differ_in_weight_keeps_a_part_of_them() {
     assert!(ratio > 0.4 * bound, "{ratio:.3} of the bytes are hits, of {bound:.3} that fit");
 }
 
-/// An entry that is heavier than the window leaves it after half of a window, as if it were not; and not before, so
-/// that it can be used again.
-#[test]
-fn an_entry_heavier_than_the_window_has_time_to_be_used_again() {
-    const HEAVY: u64 = u64::MAX;
-    for weight in [150, 2_000, 6_000] {
-        let cache: Cache<u64, u64> = Cache::builder()
-            .max_weight(10_000)
-            .weigher(move |key, _| if *key == HEAVY { weight } else { 1 })
-            .partitions(1)
-            .maintenance(Maintenance::Inline)
-            .build()
-            .unwrap();
-        // Entries that were used, so that a newcomer loses its duel. The window is a hundredth.
-        for _ in 0..3 {
-            for key in 0..10_000 {
-                request(&cache, key);
-            }
-        }
-        let mut newcomer = 10_000;
-        let mut insert = |count: u64| {
-            for _ in 0..count {
-                newcomer += 1;
-                cache.insert(newcomer, 0);
-            }
-        };
-        insert(200);
-        cache.insert(HEAVY, 0);
-        insert(45);
-        assert!(cache.contains_key(&HEAVY), "{weight}: it left before others would have");
-        insert(60);
-        assert!(!cache.contains_key(&HEAVY), "{weight}: it was not used, and stays");
-        cache.insert(HEAVY, 0);
-        for _ in 0..20 {
-            insert(40);
-            assert_eq!(cache.get(&HEAVY), Some(0), "{weight}: it is used within half of a window");
-        }
-        cache.validate();
-    }
-}
-
 #[test]
 fn one_entry_may_be_most_of_the_budget() {
     let cache = Cache::<u64, u64>::builder()

@@ -1,9 +1,9 @@
 //! The collector's metrics in a recorder of the crate `metrics`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use larder::metrics::Exposition;
+use larder::metrics::{Collector, Exposition, Families};
 use larder::test::FakeClock;
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString,
@@ -20,6 +20,8 @@ type Values = Arc<Mutex<BTreeMap<String, f64>>>;
 struct Kept {
     values: Values,
     described: Described,
+    /// The kinds with which samples of each name were registered.
+    kinds: Arc<Mutex<BTreeMap<String, BTreeSet<&'static str>>>>,
 }
 
 struct Series {
@@ -49,7 +51,8 @@ impl GaugeFn for Series {
 }
 
 impl Kept {
-    fn series(&self, key: &Key) -> Arc<Series> {
+    fn series(&self, kind: &'static str, key: &Key) -> Arc<Series> {
+        self.kinds.lock().unwrap().entry(key.name().to_owned()).or_default().insert(kind);
         let labels: Vec<String> =
             key.labels().map(|label| format!("{}={:?}", label.key(), label.value())).collect();
         let labels =
@@ -76,10 +79,10 @@ impl Recorder for Kept {
         panic!("{} is a histogram, whose values a recorder takes only one by one", key.as_str());
     }
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(self.series(key))
+        Counter::from_arc(self.series("counter", key))
     }
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::from_arc(self.series(key))
+        Gauge::from_arc(self.series("gauge", key))
     }
     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
         panic!("there are no histograms");
@@ -104,6 +107,22 @@ fn publishing_sets_every_series_to_its_present_value() {
     assert_eq!(described["larder_freed_bytes_total"], ("counter", Some(Unit::Bytes)));
     assert_eq!(described["larder_load_seconds_total"], ("gauge", Some(Unit::Seconds)));
     assert_eq!(described["larder_cache_info"].0, "gauge");
+}
+
+#[test]
+fn all_samples_of_a_family_are_of_one_kind() {
+    let collector = Collector::new();
+    collector.add_source(|families: &mut Families| {
+        let seconds = families.counter("app_seconds", "Time.")?;
+        seconds.add(&[("of", "a")], 2_u64)?.add(&[("of", "b")], 0.5)?;
+        Ok(())
+    });
+    let recorder = Kept::default();
+    metrics::with_local_recorder(&recorder, || collector.publish()).unwrap();
+    let kinds = recorder.kinds.lock().unwrap();
+    assert_eq!(kinds["app_seconds_total"], BTreeSet::from(["gauge"]));
+    let described = recorder.described.lock().unwrap();
+    assert!(kinds.iter().all(|(name, kinds)| *kinds == BTreeSet::from([described[name].0])));
 }
 
 #[test]

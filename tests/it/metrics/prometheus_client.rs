@@ -37,6 +37,23 @@ fn the_registry_writes_the_same_series_as_the_collector() {
 }
 
 #[test]
+fn the_help_may_be_any_text() {
+    let collector = Collector::new();
+    collector.add_source(|families: &mut Families| {
+        families.gauge("app_odd", "Two\nlines, a \"quote\" and a \\.")?.add(&[], 1_u64)?;
+        Ok(())
+    });
+    let own = collector.encode(Exposition::OpenMetrics).unwrap();
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(collector));
+    let help = |text: &str| {
+        let help = text.lines().find(|line| line.starts_with("# HELP app_odd ")).unwrap();
+        help.to_owned()
+    };
+    assert_eq!(help(&encoded(&registry).unwrap()), help(&own));
+}
+
+#[test]
 fn a_source_that_fails_fails_the_encoding() {
     let collector = Collector::new();
     collector.add_source(|_: &mut Families| Err(MetricsError::Unnamed));

@@ -95,6 +95,26 @@ fn both_formats_have_the_same_series() {
 }
 
 #[test]
+fn a_histogram_of_negative_values_has_no_sum_in_open_metrics() {
+    let mut families = Families::new();
+    let family = families.histogram("app_heat", "Heat.").unwrap();
+    for (of, bound, sum) in [("bounds", -1.0, 5.0), ("sum", 1.0, -5.0), ("none", 1.0, 0.5)] {
+        let counts = BucketCounts::new(vec![(bound, 1)], 2, sum).unwrap();
+        family.add(&[("of", of)], counts).unwrap();
+    }
+    let has = |text: &str, end: &str, of: &str| text.contains(&format!("heat_{end}{{of=\"{of}\""));
+    let open = families.encode(Exposition::OpenMetrics);
+    let prometheus = families.encode(Exposition::Prometheus);
+    for of in ["bounds", "sum", "none"] {
+        for end in ["sum", "count"] {
+            assert_eq!(has(&open, end, of), of == "none", "{open}");
+            assert!(has(&prometheus, end, of), "{prometheus}");
+        }
+        assert!(has(&open, "bucket", of));
+    }
+}
+
+#[test]
 fn the_name_of_a_cache_may_be_any_text() {
     let collector = Collector::new();
     let cache: Cache<u32, u32> = Cache::new(10);
@@ -173,6 +193,15 @@ fn labels_that_a_format_could_not_write_are_refused() {
     }
     assert_eq!(family.samples().len(), 1, "what was refused has changed nothing");
     families.gauge("b", "").unwrap().add(&[("le", "x")], 1_u64).unwrap();
+}
+
+#[test]
+fn a_value_that_is_refused_is_shown_as_a_number() {
+    let mut families = Families::new();
+    let error = families.counter("a", "").unwrap().add(&[], -1.5).unwrap_err();
+    assert_eq!(error.to_string(), "`a` is a counter and cannot have the value -1.5");
+    let error = families.gauge("b", "").unwrap().add(&[], SampleValue::Info).unwrap_err();
+    assert_eq!(error.to_string(), "`b` is a gauge and cannot have the value of an info");
 }
 
 #[test]

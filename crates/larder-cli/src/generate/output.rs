@@ -1,6 +1,6 @@
 //! Writes keys as text or raw, packed if the file's name says so.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -33,7 +33,8 @@ impl KeyFormat {
     }
 }
 
-/// Writes `keys` to `path`, or to standard output for `-`.
+/// Writes `keys` to `path`, or to standard output for `-`. What could not be written whole does not stay under its
+/// name, where it would pass for a shorter trace.
 pub(crate) fn write_keys(
     keys: impl Iterator<Item = u32>,
     path: &Path,
@@ -54,7 +55,15 @@ pub(crate) fn write_keys(
         Existing::Overwrite => options.create(true).truncate(true),
     };
     match options.open(path) {
-        Ok(file) => write(keys, file, format, compression).map_err(CommandError::write(name)),
+        Ok(file) => write(keys, &file, format, compression).map_err(|failure| {
+            // That it fails is reported, and what was written may be only half of a number.
+            let _ = match existing {
+                Existing::Keep => fs::remove_file(path),
+                // It may be a device, or the target of a link.
+                Existing::Overwrite => file.set_len(0),
+            };
+            CommandError::Write { to: name, source: failure }
+        }),
         // For a folder the message would wrongly promise that it can be overwritten.
         Err(failure) if failure.kind() == io::ErrorKind::AlreadyExists && !path.is_dir() => {
             Err(GenerateError::Exists { file: path.to_owned() }.into())

@@ -9,7 +9,9 @@
 //! Berger, N. Beckmann, M. Harchol-Balter, "Practical bounds on optimal caching with variable
 //! object sizes", SIGMETRICS 2018: a hit costs its size multiplied by the time for which the key
 //! has to be held; the budget is the capacity multiplied by the length of the trace, and the
-//! cheapest hits are bought.
+//! cheapest hits are bought. The paper's keys have one size each. Where the size of a key changes, an
+//! entry has that of the request which inserted it, any one before the hit, so the smallest of these
+//! counts.
 
 use std::collections::BinaryHeap;
 
@@ -75,8 +77,11 @@ pub(crate) fn hits_at_most(
     capacity_bytes: u64,
 ) -> u64 {
     let mut costs: Vec<u128> = Vec::new();
+    let mut smallest = vec![u32::MAX; trace.distinct_keys as usize];
     for (position, &next) in optimum.next.iter().enumerate() {
-        let weight = weight_of(position);
+        let smallest = &mut smallest[trace.requests[position] as usize];
+        let weight = weight_of(position).min(*smallest);
+        *smallest = weight;
         if next != NEVER && u64::from(weight) <= capacity_bytes {
             costs.push(u128::from(weight) * (next as usize - position) as u128);
         }
@@ -143,5 +148,15 @@ mod tests {
         let sizes = [50, 50, 2, 2];
         let hits = |capacity| hits_at_most(&optimum, &twice, |at| sizes[at], capacity);
         assert_eq!((hits(1), hits(2), hits(49), hits(50)), (0, 1, 1, 2));
+    }
+
+    #[test]
+    fn an_entry_may_have_the_smallest_size_that_its_key_had_before() {
+        let trace = Trace::of_ids(&[0, 0, 0, 1, 0], None);
+        let optimum = Optimum::of(&trace);
+        // It is inserted when it is small, and hits whatever size the later requests name.
+        let sizes = [9, 1, 9, 1, 9];
+        let hits = |capacity| hits_at_most(&optimum, &trace, |at| sizes[at], capacity);
+        assert_eq!((hits(1), hits(9)), (2, 3));
     }
 }

@@ -1,6 +1,7 @@
 //! The options of `larder serve`: the same names on the command line, in the environment and in a file.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -145,6 +146,17 @@ fn policy_from_text<'de, D: serde::Deserializer<'de>>(
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
+/// Finds out whether files can be created in a folder. There is no other way than to create one.
+fn check_folder(folder: &Path) -> io::Result<()> {
+    let probe = folder.join(format!(".larder-check-{}", std::process::id()));
+    match OpenOptions::new().write(true).create_new(true).open(&probe) {
+        Ok(_) => fs::remove_file(probe),
+        // Of a process of the same number in another container, say, which can create files there.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads a file of options.
 fn read_file(path: &Path) -> Result<(Options, String), ServeError> {
     let text = fs::read_to_string(path)
@@ -227,14 +239,38 @@ impl Settings {
             return Err(self.wrong("unixsocket", problem));
         }
         #[cfg(unix)]
-        if let Err(error) = std::os::unix::net::SocketAddr::from_pathname(path) {
-            return Err(self.wrong("unixsocket", format!("{}: {error}", path.display())));
+        {
+            use std::os::unix::fs::FileTypeExt;
+            if let Err(error) = std::os::unix::net::SocketAddr::from_pathname(path) {
+                return Err(self.wrong("unixsocket", format!("{}: {error}", path.display())));
+            }
+            // A socket may be left from a server that was killed; another file belongs to somebody.
+            if path.symlink_metadata().is_ok_and(|found| !found.file_type().is_socket()) {
+                let problem = format!("{} is there, and no socket", path.display());
+                return Err(self.wrong("unixsocket", problem));
+            }
         }
         Ok(())
     }
 
     /// An error about a setting, with its place in the file if it is there.
     fn wrong(&self, field: &'static str, problem: String) -> ServeError {
+        ServeError::Setting { field, place: self.place(field), problem }
+    }
+
+    /// An error about the file that a setting names.
+    fn failed(
+        &self,
+        field: &'static str,
+        what: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(io::Error) -> ServeError {
+        let (place, path) = (self.place(field), path.to_owned());
+        move |source| ServeError::File { field, place, what, path, source }
+    }
+
+    /// Where the setting stands in the file, or nothing.
+    fn place(&self, field: &str) -> String {
         let place = self.file.as_ref().and_then(|(path, text)| {
             let is_field = |line: &str| {
                 line.split('=').next().is_some_and(|name| name.trim().trim_matches('"') == field)
@@ -242,7 +278,7 @@ impl Settings {
             let line = text.lines().position(is_field)?;
             Some(format!(" ({}, line {})", path.display(), line + 1))
         });
-        ServeError::Setting { field, place: place.unwrap_or_default(), problem }
+        place.unwrap_or_default()
     }
 
     fn address(&self, port: u16) -> SocketAddr {
@@ -343,9 +379,8 @@ impl Settings {
             (Some(password), None) => Some(password.clone()),
             (None, None) => None,
             (None, Some(path)) => {
-                let text = fs::read_to_string(path).map_err(|error| {
-                    self.wrong("password-file", format!("{}: {error}", path.display()))
-                })?;
+                let text =
+                    fs::read_to_string(path).map_err(self.failed("password-file", "read", path))?;
                 Some(text.lines().next().unwrap_or_default().to_owned())
             }
         };
@@ -369,6 +404,10 @@ impl Settings {
             if path.is_dir() {
                 return Err(self.wrong("save", format!("{} is a folder", path.display())));
             }
+            if path.exists() && !path.is_file() {
+                return Err(self.wrong("save", format!("{} is no regular file", path.display())));
+            }
+            check_folder(folder).map_err(self.failed("save", "write a file in", folder))?;
             persistence.path = Some(path.clone());
         }
         persistence.every = self.options.save_every.map(|Time(time)| time);

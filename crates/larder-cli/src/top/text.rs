@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::reading::{Buckets, CacheNumbers, TopReading, causes};
+use crate::harmless::harmless;
 
 /// What stands for a number that is not known.
 pub(super) const UNKNOWN: &str = "–";
@@ -78,11 +79,6 @@ pub(super) fn quantile(buckets: Option<&Buckets>, part: f64) -> String {
         }
         _ => seconds(value),
     }
-}
-
-/// A text of the process without what a terminal would obey.
-pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '·' } else { character }).collect()
 }
 
 /// The first line: what process it is.
@@ -188,10 +184,5 @@ mod tests {
             ["–", "0/s", "0.4/s", "1.0 M/s"]
         );
         assert_eq!([None, Some(0.4567), Some(1.0)].map(percent), ["–", "45.7 %", "100 %"]);
-    }
-
-    #[test]
-    fn what_a_terminal_would_obey_is_not_printed() {
-        assert_eq!(harmless("a\u{1b}[2Jb\n\u{9b}c"), "a·[2Jb··c");
     }
 }

@@ -11,8 +11,9 @@ use ratatui::widgets::{
 };
 
 use super::reading::{Buckets, CacheNumbers, Lookups, TopReading, causes};
-use super::text::{UNKNOWN, about, bytes, count, harmless, percent, quantile, rate, seconds};
+use super::text::{UNKNOWN, about, bytes, count, percent, quantile, rate, seconds};
 use super::trend::Trend;
+use crate::harmless::harmless;
 
 /// The hit ratio, latencies and ages are those of so long.
 const RECENT: Duration = Duration::from_secs(60);

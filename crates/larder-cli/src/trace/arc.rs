@@ -21,7 +21,7 @@ pub(super) fn read(input: &mut Input, max_requests: u32) -> Result<Columns, Trac
 fn expand(line: &[u8], requests: &mut Collector<u64>) -> Result<(), Problem> {
     let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
     let (Some(start), Some(count)) = (fields.next(), fields.next()) else {
-        return Err(Problem::TooFewFields { given: 1 });
+        return Err(Problem::NoCount);
     };
     let start = parse_number("start", start, u64::MAX)?;
     let count = parse_number("count", count, u64::MAX)?;
@@ -59,7 +59,7 @@ mod tests {
     fn a_malformed_line_is_named_wherever_it_is() {
         assert!(failure("x 1 0 0\n1 1 0 0\n").starts_with("t:1: start `x` is not allowed"));
         assert!(failure("1 1 0 0\n1 -1 0 0\n1 1 0 0").starts_with("t:2: count `-1` is not"));
-        assert!(failure("1 1 0 0\n\n7").starts_with("t:3: 1 of the fields"));
+        assert!(failure("1 1 0 0\n\n7").starts_with("t:3: the count is missing"));
         assert!(failure("1 0 0 0\n").starts_with("t:1: count 0 asks for no block"));
     }
 

@@ -67,8 +67,8 @@ pub(crate) enum Problem {
          another unit, or leave --size-column out"
     )]
     SizeTooLarge { given: Excerpt, max: u64 },
-    #[error("{given} of the fields are there; a line is `start count`, more is ignored")]
-    TooFewFields { given: usize },
+    #[error("the count is missing; a line is `start count`, and what follows is ignored")]
+    NoCount,
     #[error("count 0 asks for no block; use at least 1")]
     NoBlock,
     #[error("{count} blocks from {start} run past the last block number {}", u64::MAX)]

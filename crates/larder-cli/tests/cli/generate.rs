@@ -34,3 +34,31 @@ fn generate_keeps_a_file_unless_forced() {
     stdout(&larder(&[&args[..], &["--force"]].concat()));
     assert_eq!(std::fs::read(&path).unwrap(), b"0\n1\n0\n");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_trace_that_cannot_be_written_whole_does_not_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.u32", "a.txt.zst"] {
+        for force in [&[][..], &["--force"]] {
+            let path = folder.path().join(name);
+            if !force.is_empty() {
+                std::fs::write(&path, "old").unwrap();
+            }
+            // No file may become larger than 40 KiB.
+            let limited = "trap '' XFSZ; ulimit -f 40; exec \"$@\"";
+            let output = std::process::Command::new("bash")
+                .args(["-c", limited, "bash", env!("CARGO_BIN_EXE_larder")])
+                .args(["generate", "zipf", "--requests", "200000", "--output"])
+                .arg(&path)
+                .args(force)
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            assert!(stderr(&output).contains("cannot write"), "{output:?}");
+            let left = std::fs::metadata(&path).map(|left| left.len());
+            assert_eq!(left.ok(), (!force.is_empty()).then_some(0), "{name} {force:?}");
+        }
+        std::fs::remove_file(folder.path().join(name)).unwrap();
+    }
+}

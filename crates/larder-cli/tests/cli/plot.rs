@@ -1,5 +1,7 @@
 //! `--plot`: the curves, and files that cannot be written.
 
+use std::process::Command;
+
 use crate::{file, larder, stderr, stdout};
 
 #[test]
@@ -17,6 +19,30 @@ fn the_plot_is_an_svg_with_the_policies_of_each_trace() {
         for text in ["lru", "sieve", "miss ratio", "small.txt"] {
             assert!(drawn.contains(text), "{text}");
         }
+    }
+}
+
+#[test]
+fn the_plot_is_drawn_though_nobody_reads_the_tables() {
+    let (folder, trace) = file("a.txt", "x\ny\nx\n");
+    for (command, form) in [
+        ("replay", None),
+        ("replay", Some("--json")),
+        ("simulate", None),
+        ("simulate", Some("--csv")),
+    ] {
+        let picture = folder.path().join(format!("{command}{}.svg", form.unwrap_or_default()));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_larder"))
+            .args([command, &trace, "--policies", "lru", "--capacities", "1,2", "--plot"])
+            .arg(&picture)
+            .args(form)
+            .stdout(writer)
+            .output()
+            .unwrap();
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{command}");
+        assert!(std::fs::read_to_string(&picture).unwrap().starts_with("<svg"));
     }
 }
 

@@ -35,6 +35,56 @@ fn wrong_arguments_exit_with_2_before_a_trace_is_read() {
 }
 
 #[test]
+fn a_negative_number_is_refused_by_its_option() {
+    for (args, wanted) in [
+        (
+            &["--capacities", "-1"][..],
+            "'-1' for '--capacities <LIST>': use a whole number from 1 up",
+        ),
+        (&["simulate", "--rate", "-0.5"], "above 0"),
+        (&["simulate", "--seeds", "-1"], "'-1' for '--seeds <N>'"),
+        (&["generate", "zipf", "--exponent", "-1", "--output", "-"], "use a number from 0 to 20"),
+        (&["serve", "--check", "--capacity", "-1"], "'-1' for '--capacity <ENTRIES>'"),
+        (&["top", "--url", "http://x", "--interval", "-1"], "use 0.1 to 3600 seconds"),
+        (&["dump", "x", "--max-record-bytes", "-1"], "'-1' for '--max-record-bytes <BYTES>'"),
+    ] {
+        let output = larder(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        assert!(stderr(&output).contains(wanted), "{args:?}: {output:?}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_terminal_does_not_obey_the_names_of_files() {
+    let (folder, trace) = file("a\u{1b}[31m\u{9b}2J\r<&>.txt", "x\ny\nx\n");
+    let picture = folder.path().join("a.svg");
+    let plot =
+        ["--plot", picture.to_str().unwrap(), "--policies", "lru,sieve", "--capacities", "1,2"];
+    let missing = format!("{trace}.gone.txt");
+    let runs = [
+        larder(&["info", &trace]),
+        larder(&["info", &trace, "--key-column", "2"]),
+        larder(&[&["simulate", &trace][..], &plot].concat()),
+        larder(&["replay", &trace, "--policies", "lru", "--capacities", "1"]),
+        larder(&["info", &missing]),
+        larder(&["inspect", &missing]),
+        larder(&["serve", "--check", "--config", &missing]),
+    ];
+    for run in &runs {
+        let text = String::from_utf8(run.stdout.clone()).unwrap() + &stderr(run);
+        assert!(text.contains("a·[31m·2J·<&>.txt"), "{text}");
+        let is_obeyed = |letter: char| letter.is_control() && letter != '\n';
+        assert!(!text.contains(is_obeyed), "{text:?}");
+    }
+    let drawn = std::fs::read_to_string(&picture).unwrap();
+    assert!(drawn.contains("a·[31m·2J·&lt;&amp;&gt;.txt"), "{drawn}");
+    // Programs get the name as it is.
+    let document = json(&["info", &trace, "--json"]);
+    assert_eq!(document[0]["name"], trace.as_str());
+}
+
+#[test]
 fn a_file_that_cannot_be_opened_or_written_exits_with_1() {
     let output = larder(&["replay", "no-such-file.txt"]);
     assert_eq!(output.status.code(), Some(1));
@@ -54,6 +104,27 @@ fn a_closed_pipe_ends_the_output_quietly() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn output_that_cannot_be_written_exits_with_1() {
+    for args in [
+        &["--help"][..],
+        &["help", "serve"],
+        &["simulate", "-h"],
+        &["--version"],
+        &["man"],
+        &["completions", "bash"],
+        &["info"],
+        &["--policies", "lru", "--capacities", "1%", "--quiet"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_larder")).args(args).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+        assert!(stderr(&output).starts_with("error: cannot write standard output: "), "{output:?}");
+    }
 }
 
 #[test]

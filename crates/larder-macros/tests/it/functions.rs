@@ -76,6 +76,24 @@ fn a_function_may_call_itself_with_other_arguments() {
 }
 
 #[test]
+fn the_body_may_have_types_with_methods_of_their_own() {
+    #[cached]
+    fn squared(n: u64) -> u64 {
+        struct Square(u64);
+
+        impl Square {
+            fn of(n: u64) -> Self {
+                Self(n * n)
+            }
+        }
+
+        Square::of(n).0
+    }
+
+    assert_eq!((squared(3), squared_cache().len()), (9, 1));
+}
+
+#[test]
 fn functions_of_one_name_in_two_places_have_two_caches() {
     mod other {
         #[larder::cached]

@@ -52,6 +52,12 @@ impl Shop {
         if Self::is_longer(a, b) { a.to_owned() } else { b.to_owned() }
     }
 
+    /// The same, within the tokens of a macro.
+    #[cached]
+    fn longer(a: &str, b: &str) -> String {
+        format!("{a} is longer than {b}: {}", Self::is_longer(a, b))
+    }
+
     /// Not recognized, since it does not.
     #[cached(in_impl)]
     fn frame(text: &str) -> String {
@@ -122,6 +128,7 @@ fn fields_and_associated_functions_are_found() {
     assert_eq!((Shop::stars(2), Shop::stars_uncached(3)), ("**".into(), "***".into()));
     assert_eq!(Shop::signs().len(), 1);
     assert_eq!(Shop::longest_cache().len(), 1);
+    assert_eq!(Shop::longer("ab", "c"), "ab is longer than c: true");
     assert_eq!(Shop::frame_cache().peek("shop 3").as_deref(), Some("[shop 3]"));
 }
 

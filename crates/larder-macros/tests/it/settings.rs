@@ -43,6 +43,26 @@ fn a_capacity_is_an_expression_and_has_a_default() {
     assert_eq!((given(1), default(1)), (1, 1));
 }
 
+#[test]
+fn a_setting_may_have_the_name_that_one_would_give_the_static() {
+    const GIVEN_CACHE: usize = 20;
+
+    #[cached(capacity = GIVEN_CACHE)]
+    fn given(n: u64) -> u64 {
+        n
+    }
+
+    const WITHIN_CACHE: u64 = 30;
+
+    #[cached(capacity = WITHIN_CACHE as usize, helpers = false)]
+    fn within(n: u64) -> u64 {
+        n + WITHIN_CACHE
+    }
+
+    assert_eq!((given(1), within(1)), (1, 31));
+    assert_eq!(given_cache().capacity(), Some(20));
+}
+
 /// A clock that a test moves.
 static CLOCK: LazyLock<FakeClock> = LazyLock::new(FakeClock::new);
 

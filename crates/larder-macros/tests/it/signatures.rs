@@ -197,6 +197,38 @@ fn what_stands_below_the_attribute_is_about_the_body() {
 }
 
 #[test]
+fn what_the_linker_sees_is_the_cached_function() {
+    static RUNS: Runs = Runs::new();
+
+    #[cached]
+    #[unsafe(export_name = "larder_test_exported")]
+    extern "C" fn exported(n: u32) -> u32 {
+        RUNS.add();
+        n
+    }
+
+    mod elsewhere {
+        // SAFETY: it is the function above, which takes and returns what is written here.
+        unsafe extern "C" {
+            pub(super) safe fn larder_test_exported(n: u32) -> u32;
+        }
+    }
+
+    assert_eq!((elsewhere::larder_test_exported(1), exported(1)), (1, 1));
+    assert_eq!(RUNS.count(), 1);
+}
+
+#[test]
+fn a_pattern_gets_a_name_that_no_argument_has() {
+    #[cached]
+    fn sum((a, b): (u64, u64), argument_0: u64) -> u64 {
+        a + b + argument_0
+    }
+
+    assert_eq!(sum((1, 2), 3), 6);
+}
+
+#[test]
 fn a_cached_function_is_a_function() {
     #[cached]
     extern "C" fn exported(n: u32) -> u32 {

@@ -1,5 +1,6 @@
 //! The writer's side: which writes the next attempt has, and what its outcome does to them.
 
+use std::mem;
 use std::sync::Arc;
 
 use super::{AfterUnlock, Queue, QueueState, QueuedWrite};
@@ -95,6 +96,7 @@ impl<K, V, E> Queue<K, V, E> {
                 state.counts.batches += 1;
                 state.counts.written += batch.len() as u64;
                 state.failures = 0;
+                after.errors.extend(state.last_error.take());
                 state.batch_limit = (state.batch_limit * 2).min(self.bounds.batch_entries);
                 for attempt in &batch {
                     let Some(mut write) = state.landed(attempt.id) else { continue };
@@ -111,13 +113,14 @@ impl<K, V, E> Queue<K, V, E> {
                 // A write that is itself to blame says nothing about the next one.
                 if *kind != ErrorKind::Permanent {
                     state.failures = state.failures.saturating_add(1);
+                    after.errors.extend(mem::replace(&mut state.last_error, error.clone()));
                     report.failures = Some(state.failures);
                 }
                 let is_alone = batch.len() == 1;
                 for attempt in &batch {
                     let Some(mut write) = state.landed(attempt.id) else { continue };
                     write.attempts = write.attempts.saturating_add(1);
-                    write.error.clone_from(error);
+                    after.errors.extend(mem::replace(&mut write.error, error.clone()));
                     let is_last = is_alone && self.is_last(*kind, write.attempts);
                     if *kind == ErrorKind::Permanent {
                         write.attempts = write.attempts.max(self.alone_after());

@@ -21,7 +21,7 @@ fn a_full_queue_refuses_writes_if_it_is_to() {
         tier.insert(2, 2).unwrap();
         assert_eq!(tier.get(&9).unwrap(), Some(90));
         match tier.insert(9, 91) {
-            Err(TierError::QueueFull { entries: 3, weight: 0 }) => {}
+            Err(TierError::QueueFull { entries: 3, weight: 0, .. }) => {}
             other => panic!("{other:?}"),
         }
         assert_eq!(tier.get(&9).unwrap(), Some(90), "nothing has changed");
@@ -92,7 +92,10 @@ fn weight_is_bounded_and_given_back() {
         tier.insert(1, 60).unwrap();
         store.wait_for_blocked(1);
         tier.insert(2, 40).unwrap();
-        assert!(matches!(tier.insert(3, 1), Err(TierError::QueueFull { entries: 2, weight: 100 })));
+        assert!(matches!(
+            tier.insert(3, 1),
+            Err(TierError::QueueFull { entries: 2, weight: 100, .. })
+        ));
         tier.insert(2, 30).unwrap();
         tier.insert(3, 10).unwrap();
         tier.remove(&4).unwrap();

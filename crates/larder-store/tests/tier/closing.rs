@@ -80,7 +80,7 @@ fn what_a_store_that_is_down_does_not_take_is_handed_back() {
             tier.insert(key, key).unwrap();
         }
         let closed = tier.close();
-        assert!(matches!(closed, Err(FlushError::Unwritten { entries: 10 })), "{closed:?}");
+        assert!(matches!(closed, Err(FlushError::Unwritten { entries: 10, .. })), "{closed:?}");
         // The batch that the store had when the tier was closed follows when the store returns.
         while lost.lock().unwrap().len() < 10 {
             thread::yield_now();
@@ -161,7 +161,7 @@ fn a_flush_within_no_time_says_how_much_is_left() {
         tier.insert(0, 1).unwrap();
         tier.insert(1, 1).unwrap();
         let flushed = tier.flush_within(Duration::ZERO);
-        assert!(matches!(flushed, Err(FlushError::Unwritten { entries: 3 })), "{flushed:?}");
+        assert!(matches!(flushed, Err(FlushError::Unwritten { entries: 3, .. })), "{flushed:?}");
         store.release();
         tier.flush().unwrap();
     });

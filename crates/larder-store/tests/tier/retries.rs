@@ -1,9 +1,16 @@
 //! Failed attempts: what is tried again, and what is given up.
 
-use std::sync::{Arc, Mutex};
+use std::error::Error;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use larder_store::{Backoff, FlushError, TierError, WhenFull};
+use larder::Cache;
+use larder_store::{
+    Backoff, Durability, ErrorKind, FlushError, Record, Store, StoredCache, TierError, WhenFull,
+    Write, WriteBehind,
+};
 
 use crate::faulty::{Batch, Fault, Faulty, StoreFailed, behind, settings, within_a_minute};
 
@@ -65,6 +72,136 @@ fn a_write_that_fails_too_often_is_given_up_and_reported() {
         assert_eq!((*letters[0].key, letters[0].record.as_ref().unwrap().value), (1, 11));
         assert_eq!((tier.stats().gave_up, tier.stats().dead_letters), (1, 1));
         assert_eq!(store.row(2), Some(20));
+    });
+}
+
+#[test]
+fn a_call_that_waited_too_long_says_why_the_store_fails() {
+    fn cause(error: &dyn Error) -> Option<Fault> {
+        Some(error.source()?.downcast_ref::<StoreFailed>()?.0)
+    }
+    within_a_minute(|| {
+        for fault in [Fault::Transient, Fault::Panic] {
+            let store = Faulty::new();
+            store.go_down(fault);
+            let settings =
+                || settings().max_entries(2).when_full(WhenFull::Fail).patience(Duration::ZERO);
+            let durable = behind(&store, settings().durability(Durability::Durable));
+            let tier = behind(&store, settings());
+            let first = durable.insert(1, 10).unwrap_err();
+            assert!(matches!(first, TierError::NotCommitted { .. }), "{first:?}");
+            tier.insert(1, 10).unwrap();
+            tier.insert(2, 20).unwrap();
+            while tier.stats().failed_batches == 0 || durable.stats().failed_batches == 0 {
+                std::thread::yield_now();
+            }
+            let known = (fault == Fault::Transient).then_some(fault);
+            let late = durable.insert(2, 20).unwrap_err();
+            assert!(matches!(late, TierError::NotCommitted { .. }), "{late:?}");
+            let full = tier.insert(3, 30).unwrap_err();
+            assert!(matches!(full, TierError::QueueFull { entries: 2, .. }), "{full:?}");
+            let flush = tier.flush_within(Duration::ZERO).unwrap_err();
+            assert!(matches!(flush, FlushError::Unwritten { entries: 2, .. }), "{flush:?}");
+            assert_eq!([cause(&late), cause(&full), cause(&flush)], [known; 3]);
+            assert_eq!(tier.last_error().map(|error| error.0), known);
+            store.come_back();
+            tier.flush_within(Duration::MAX).unwrap();
+            assert_eq!(tier.last_error(), None);
+            durable.flush_within(Duration::MAX).unwrap();
+        }
+    });
+}
+
+/// A tier that the errors of its store use.
+type UsedTier = Arc<OnceLock<StoredCache<u64, u64, Refusing>>>;
+
+/// A store whose first writes fail.
+struct Refusing {
+    tier: UsedTier,
+    attempts: AtomicU32,
+    refused: u32,
+    kind: ErrorKind,
+}
+
+/// An error that uses the tier when it is dropped.
+struct Refused(UsedTier);
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Refused")
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("refused")
+    }
+}
+
+impl Error for Refused {}
+
+impl Drop for Refused {
+    fn drop(&mut self) {
+        if let Some(tier) = self.0.get() {
+            let _ = tier.stats();
+        }
+    }
+}
+
+impl Store<u64, u64> for Refusing {
+    type Error = Refused;
+
+    fn get(&self, _: &u64) -> Result<Option<Record<u64>>, Refused> {
+        Ok(None)
+    }
+
+    fn write(&self, _: &[Write<'_, u64, u64>], _: Durability) -> Result<(), Refused> {
+        let attempts = self.attempts.fetch_add(1, Ordering::Relaxed);
+        if attempts < self.refused { Err(Refused(Arc::clone(&self.tier))) } else { Ok(()) }
+    }
+
+    fn kind(&self, _: &Refused) -> ErrorKind {
+        self.kind
+    }
+}
+
+fn used_tier(
+    (refused, kind): (u32, ErrorKind),
+    settings: WriteBehind<u64, u64, Refused>,
+    tier: &UsedTier,
+) {
+    let store = Refusing { tier: Arc::clone(tier), attempts: AtomicU32::new(0), refused, kind };
+    let settings = settings.backoff(Backoff::custom(|_| Duration::ZERO));
+    let behind = StoredCache::write_behind(Cache::new(10), store, settings).unwrap();
+    assert!(tier.set(behind).is_ok());
+}
+
+#[test]
+fn an_error_of_the_store_may_use_the_tier_when_it_is_dropped() {
+    within_a_minute(|| {
+        let tier = UsedTier::default();
+        used_tier((5, ErrorKind::Transient), WriteBehind::new(), &tier);
+        let tier = tier.get().unwrap();
+        tier.insert(1, 10).unwrap();
+        tier.flush().unwrap();
+        assert_eq!((tier.stats().failed_batches, tier.stats().written), (5, 1));
+    });
+}
+
+#[test]
+fn the_error_of_a_dead_letter_may_do_so_too() {
+    within_a_minute(|| {
+        let tier = UsedTier::default();
+        let of_letters = Arc::clone(&tier);
+        let settings = WriteBehind::new()
+            .durability(Durability::Durable)
+            .batch_entries(1)
+            .on_give_up(move |_| drop(of_letters.get().unwrap().take_dead_letters()));
+        used_tier((3, ErrorKind::Permanent), settings, &tier);
+        let tier = tier.get().unwrap();
+        let failed = tier.insert_many([(1, 10), (2, 20), (3, 30)]).unwrap_err();
+        assert!(matches!(failed, TierError::GaveUp { .. }), "{failed:?}");
+        assert_eq!(tier.stats().gave_up, 3);
     });
 }
 

@@ -6,6 +6,13 @@ use super::*;
 use crate::policy::PolicyConfig;
 use crate::policy::sketch::spread;
 
+/// The hash of an entry that is heavier than others.
+fn heavy(weight: u64) -> u64 {
+    HEAVY + weight
+}
+
+const HEAVY: u64 = 0x5_0000_0000;
+
 /// Entries by id, several of which may have the same hash.
 #[derive(Default)]
 struct TestNodes(Vec<(u64, Cell<u8>, Cell<u32>)>);
@@ -14,8 +21,8 @@ impl Nodes for TestNodes {
     fn hash(&self, id: NodeId) -> u64 {
         self.0[id.index()].0
     }
-    fn weight(&self, _: NodeId) -> u32 {
-        1
+    fn weight(&self, id: NodeId) -> u32 {
+        u32::try_from(self.hash(id).wrapping_sub(HEAVY)).unwrap_or(1)
     }
     fn cost_ns(&self, id: NodeId) -> u64 {
         // Enough different costs for all tests; only those with costs ask.
@@ -35,7 +42,7 @@ impl Nodes for TestNodes {
     }
 }
 
-/// A read-through cache of 100 entries, where the caller chooses the hash of a key.
+/// A read-through cache, of 100 entries unless it was made otherwise, where the caller chooses the hash of a key.
 struct TestCache {
     segments: Segments,
     table: TestNodes,
@@ -45,8 +52,12 @@ struct TestCache {
 
 impl TestCache {
     fn new() -> Self {
-        let budget = Budget::new(&PolicyConfig::new(Some(100), None));
-        Self { segments: Segments::new(budget), table: TestNodes::default(), keys: Vec::new() }
+        Self::bounded(PolicyConfig::new(Some(100), None))
+    }
+
+    fn bounded(config: PolicyConfig) -> Self {
+        let segments = Segments::new(Budget::new(&config));
+        Self { segments, table: TestNodes::default(), keys: Vec::new() }
     }
 
     fn request(&mut self, key: u64, hash: u64) -> bool {
@@ -65,7 +76,7 @@ impl TestCache {
         }
         let id = NodeId::from_raw(u32::try_from(at).unwrap());
         self.segments.insert(id, hash, &self.table);
-        if self.segments.entries() > 100 {
+        while self.segments.is_over() {
             let victim = self.segments.evict(&self.table).expect("the cache is not empty");
             self.keys[victim.index()] = u64::MAX;
         }
@@ -172,6 +183,69 @@ fn a_key_that_comes_back_soon_goes_to_probation_unless_the_window_has_to_grow() 
             assert_eq!(variant, 4, "only a growing window keeps a new key so long");
         }
     }
+}
+
+/// A key that no scan requests.
+const NEWCOMER: u64 = 1 << 40;
+
+/// A cache of that variant in which all keys were used, so a key that is requested for the first time loses its duel.
+fn full_of_used(variant: usize, max_weight: u64) -> TestCache {
+    let mut cache = TestCache::bounded(PolicyConfig::new(None, Some(max_weight)));
+    cache.segments.set_variant(variant);
+    (0..3).for_each(|_| cache.scan(0, max_weight));
+    cache.scan(max_weight, max_weight / 4);
+    cache
+}
+
+/// It leaves the window after half of a window, like a lighter one; and not before, so that it can be used again.
+#[test]
+fn a_node_heavier_than_the_window_has_time_to_be_used_again() {
+    for (variant, window) in [(2, 200), (3, 700)] {
+        for weight in [window + 20, 1_200] {
+            let mut cache = full_of_used(variant, 2_000);
+            let is_kept = |cache: &TestCache| cache.segment_of(NEWCOMER).is_some();
+            assert_eq!(cache.segments.targets.window, window);
+            cache.request(NEWCOMER, heavy(weight));
+            let mut first = 10_000;
+            let mut scan = |cache: &mut TestCache, parts: u64| {
+                let keys = window * parts / 100;
+                cache.scan(first, keys);
+                first += keys;
+            };
+            scan(&mut cache, 45);
+            assert!(
+                is_kept(&cache),
+                "variant {variant}, {weight}: it left before others would have"
+            );
+            scan(&mut cache, 60);
+            assert!(!is_kept(&cache), "variant {variant}, {weight}: it was not used, and stays");
+            cache.request(NEWCOMER, heavy(weight));
+            for _ in 0..20 {
+                scan(&mut cache, 40);
+                assert!(is_kept(&cache), "variant {variant}, {weight}: it is used in time");
+                cache.request(NEWCOMER, heavy(weight));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_heavy_newcomer_has_its_duel_at_once_only_in_a_small_window_and_among_many() {
+    let is_kept = |variant: usize, max_weight: u64| {
+        let mut cache = full_of_used(variant, max_weight);
+        cache.request(NEWCOMER, heavy(60));
+        let is_kept = cache.segment_of(NEWCOMER).is_some();
+        // As if it had been requested often: it wins now.
+        for _ in 0..8 {
+            cache.segments.sketch.count(KeyBits::of(heavy(60)));
+        }
+        cache.request(NEWCOMER, heavy(60));
+        assert!(cache.segment_of(NEWCOMER).is_some(), "variant {variant}, {max_weight}");
+        is_kept
+    };
+    assert!(!is_kept(0, 1_000));
+    assert!(is_kept(2, 1_000), "the window is larger");
+    assert!(is_kept(0, 63), "there are few others");
 }
 
 #[test]

@@ -5,6 +5,11 @@ use crate::base::node_id::NodeId;
 use crate::policy::Nodes;
 use crate::policy::window_tiny_lfu::variants::VARIANTS;
 
+/// A node that costs more than this many others in the mean is much heavier than they are.
+const MUCH_HEAVIER: u64 = 4;
+/// With fewer nodes, one that is most of the budget is nothing unusual.
+const MANY: u64 = 64;
+
 /// A node of the window for which the window may be larger.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heavy {
@@ -31,6 +36,19 @@ impl Segments {
         } else {
             self.drain_window_moving(cost, nodes);
         }
+    }
+
+    /// Whether a new node that is heavier than the window, and for which others have to leave, goes to probation as the
+    /// candidate, and not to the window.
+    #[inline(never)]
+    pub(super) fn duels_at_once(&self, cost: u64) -> bool {
+        let others = self.entries() as u64;
+        VARIANTS[self.variant].duels_heavy_at_once()
+            && self.cost().saturating_add(cost) > self.budget.total
+            && self.costs.is_none()
+            && !self.budget.counts_entries()
+            && others >= MANY
+            && cost.saturating_mul(others) > self.budget.total.saturating_mul(MUCH_HEAVIER)
     }
 
     /// Gives a new node that is heavier than the window time there.

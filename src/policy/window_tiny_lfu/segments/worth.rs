@@ -28,8 +28,11 @@ pub(super) struct Costs {
 
 impl Segments {
     /// Makes the costs of misses count from now on.
+    ///
+    /// The policy begins with the smallest window, whatever its budget: costs count only in duels.
     pub(in crate::policy::window_tiny_lfu) fn weigh_costs(&mut self) {
         self.costs = Some(Costs { mean_ns: 0.0 });
+        self.set_variant(0);
     }
 
     pub(in crate::policy::window_tiny_lfu) fn weighs_costs(&self) -> bool {
