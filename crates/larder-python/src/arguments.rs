@@ -29,6 +29,8 @@ pub(crate) fn lifetime(given: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<
                 f64::NEG_INFINITY
             }
         }
+        // What the conversion raised, unless it says that there is none.
+        Err(error) if !error.is_instance_of::<PyTypeError>(given.py()) => return Err(error),
         _ => {
             let class = given.get_type();
             let message = format!("{name} must be seconds or a timedelta, not {class}");
@@ -52,7 +54,7 @@ pub(crate) fn lifetime(given: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<
 /// # Errors
 /// As those of `lifetime`; ValueError if it is below 0.
 pub(crate) fn span(given: &Bound<'_, PyAny>, name: &str) -> PyResult<Duration> {
-    if given.eq(0)? {
+    if given.eq(0)? || given.hasattr("total_seconds")? && !given.is_truthy()? {
         return Ok(Duration::ZERO);
     }
     let time = lifetime(given, name).map_err(|error| {
@@ -114,7 +116,10 @@ fn pair<'py>(given: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'p
     {
         return Ok(pair);
     }
-    let items = given.try_iter().map_err(|_| {
+    let items = given.try_iter().map_err(|error| {
+        if !error.is_instance_of::<PyTypeError>(given.py()) {
+            return error;
+        }
         let class = given.get_type();
         PyTypeError::new_err(format!(
             "an item to store must be a pair of key and value, not {class}"
@@ -247,7 +252,12 @@ pub(crate) fn weight(
 ) -> PyResult<u32> {
     let Some(weigher) = weigher else { return Ok(1) };
     let weight = weigher.bind(key.py()).call1((key, value))?;
-    weight.extract().map_err(|_| {
+    weight.extract().map_err(|error: PyErr| {
+        let py = key.py();
+        if !error.is_instance_of::<PyTypeError>(py) && !error.is_instance_of::<PyOverflowError>(py)
+        {
+            return error;
+        }
         let message =
             format!("the weigher returned {weight}, which is no int from 0 to 4294967295");
         PyValueError::new_err(message)

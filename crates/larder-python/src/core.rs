@@ -203,7 +203,8 @@ impl Core {
     }
 
     /// Stores what was loaded, once, unless the key was stored, removed or invalidated since `begin_fill`. A
-    /// value that another load has stored stays, unless `replace` says otherwise. Returns whether it was stored.
+    /// value that another load has stored stays, unless `replace` says otherwise; then no other load that is under
+    /// way is stored. Returns whether it was stored.
     #[pyo3(signature = (fill, key, value, /, ttl = None, tags = None, replace = false))]
     fn complete_fill(
         &self,

@@ -6,11 +6,9 @@
 //! others go on to the method that the bindings have made.
 
 use std::ffi::{CString, c_int};
-use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 
 use pyo3::exceptions::PyValueError;
-use pyo3::panic::PanicException;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyAnyMethods, PyDict, PyDictMethods, PyTuple, PyType, PyTypeMethods};
 use pyo3::{Borrowed, Bound, Py, PyAny, PyResult, Python, ffi};
@@ -85,36 +83,42 @@ unsafe extern "C" fn call<M: QuickMethod>(
 ) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls attached.
     let py = unsafe { Python::assume_attached() };
-    let done = panic::catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the interpreter passes a live object.
-        let this = unsafe { Borrowed::from_ptr(py, this) };
-        if names.is_null() {
-            let arguments = if count == 0 {
-                &[]
-            } else {
-                // SAFETY: there are `count` arguments, alive during the call.
-                unsafe { std::slice::from_raw_parts(arguments, count.unsigned_abs()) }
-            };
-            if let Some(result) = (M::QUICK)(&this, arguments)? {
-                return Ok(result);
-            }
-        }
-        // SAFETY: as the interpreter has passed them.
-        unsafe { call_original::<M>(&this, arguments, count, names) }
-    }));
-    match done {
-        Ok(Ok(result)) => result.into_ptr(),
-        Ok(Err(error)) => {
+    // SAFETY: the interpreter passes a live object.
+    let this = unsafe { Borrowed::from_ptr(py, this) };
+    // SAFETY: the interpreter passes its arguments.
+    match unsafe { call_either::<M>(&this, arguments, count, names) } {
+        Ok(result) => result.into_ptr(),
+        Err(error) => {
             error.restore(py);
             ptr::null_mut()
         }
-        Err(payload) => {
-            let message = payload.downcast_ref::<String>().cloned();
-            PanicException::new_err(message.unwrap_or_else(|| "the cache panicked".into()))
-                .restore(py);
-            ptr::null_mut()
+    }
+}
+
+/// Calls the quick form, or the method that the bindings have made.
+///
+/// # Safety
+/// As of [`call_original`].
+#[inline]
+unsafe fn call_either<'py, M: QuickMethod>(
+    this: &Borrowed<'_, 'py, PyAny>,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> PyResult<Bound<'py, PyAny>> {
+    if names.is_null() {
+        let given = if count == 0 {
+            &[]
+        } else {
+            // SAFETY: there are `count` arguments, alive during the call.
+            unsafe { std::slice::from_raw_parts(arguments, count.unsigned_abs()) }
+        };
+        if let Some(result) = (M::QUICK)(this, given)? {
+            return Ok(result);
         }
     }
+    // SAFETY: the caller vouches for the arguments.
+    unsafe { call_original::<M>(this, arguments, count, names) }
 }
 
 /// Calls the method that the bindings have made.

@@ -288,6 +288,10 @@ impl<'q, 'py> Query<'q, 'py> {
         self.has_met_other.get()
     }
 
+    pub(crate) fn object(&self) -> &'q Bound<'py, PyAny> {
+        self.object
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }

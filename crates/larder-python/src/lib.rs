@@ -23,6 +23,11 @@
 //! library. Maintenance is inline, and no thread is started. So with that lock, a thread within the library
 //! is alone there: it waits for no other, and neither `fork` nor the garbage collector finds it half way.
 //! Without it (free threading), the library's own synchronisation holds.
+//!
+//! # The end of the interpreter
+//! A daemon thread that comes back from Python code then is ended by the interpreter, up to CPython 3.13 by unwinding its
+//! stack, through the frames here. They are built with `panic = "abort"`, so that nothing of them runs on the way: it
+//! would run without the interpreter's lock. A panic here, which would be a bug, ends the process.
 
 // Modules from the top to the ground, each of which uses those below it.
 mod insight;

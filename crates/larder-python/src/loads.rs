@@ -36,13 +36,29 @@ impl Loads {
         Fill { load }
     }
 
-    /// Ends a load. `store` is called unless a change was noted; it must run no Python code.
-    pub(crate) fn end<R>(&self, fill: &Fill, store: impl FnOnce() -> R) -> Option<R> {
+    /// Ends a load. `store` is called unless a change was noted; it must run no Python code. If it replaces a value that
+    /// another load has stored, it is a change itself.
+    pub(crate) fn end<R>(
+        &self,
+        fill: &Fill,
+        replaces: bool,
+        store: impl FnOnce() -> R,
+    ) -> Option<R> {
         self.open.with(|open| {
             let place = open.iter().position(|load| load.as_ptr() == Arc::as_ptr(&fill.load))?;
             open.swap_remove(place);
             self.len.store(open.len(), Ordering::Relaxed);
-            (!fill.is_stale()).then(store)
+            if fill.is_stale() {
+                return None;
+            }
+            if replaces {
+                for load in open.iter().filter_map(Weak::upgrade) {
+                    if load.hash == fill.load.hash {
+                        load.is_stale.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+            Some(store())
         })
     }
 

@@ -14,7 +14,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use larder::{Builder, Cache, InsertOptions, Inserted, Listener};
@@ -29,6 +29,9 @@ use crate::loads::{Fill, Loads};
 
 /// Comparisons that keep changing the cache are given up after so many rounds.
 const MAX_ROUNDS: u32 = 10_000;
+
+/// After so many insertions of new keys in a row, the next one is not expected to find a value in its place.
+const MANY_NEW: u32 = 4;
 
 /// Whether other threads can run Python code at the same time.
 const IS_FREE_THREADED: bool = cfg!(Py_GIL_DISABLED);
@@ -105,6 +108,9 @@ pub(crate) struct Store {
     /// Whether a value may be put in the place of another one without the library: the library would do no more
     /// than to count it, because entries have no lifetimes or weights, and there is no listener.
     can_overwrite: bool,
+    /// How many insertions in a row had a new key. To look for a value in vain is a seventh of the work of an insertion
+    /// into a full cache.
+    new_in_a_row: AtomicU32,
     pub(crate) overwritten: AtomicU64,
     /// Misses that were counted for lookups which went on, and lookups of `overwrite`.
     pub(crate) spurious_misses: AtomicU64,
@@ -140,6 +146,7 @@ impl Store {
             inserting: Guarded::default(),
             loads: Loads::default(),
             can_overwrite: is_plain && !has_listener && !IS_FREE_THREADED,
+            new_in_a_row: AtomicU32::new(0),
             overwritten: AtomicU64::new(0),
             spurious_misses: AtomicU64::new(0),
             spurious_hits: AtomicU64::new(0),
@@ -230,14 +237,36 @@ impl Store {
         extras: &Extras<'_>,
     ) -> PyResult<Outcome> {
         let query = Query::new(key)?;
-        let (hash, kind) = (query.hash, query.kind());
-        if extras.fill.is_none() {
-            self.loads.note(Some(hash));
-            let is_plain = verb == Verb::Set && self.can_overwrite && extras.is_plain();
-            if is_plain && self.overwrite(&query, value) {
-                return Ok(Some(Inserted::Replaced));
-            }
+        if extras.fill.is_some() {
+            return self.insert_by_library(&query, value, verb, extras);
         }
+        self.loads.note(Some(query.hash));
+        if verb != Verb::Set || !self.can_overwrite || !extras.is_plain() {
+            return self.insert_by_library(&query, value, verb, extras);
+        }
+        // Relaxed, here and below: only the holder of the interpreter's lock uses it, and it is no more than a guess.
+        let new_in_a_row = self.new_in_a_row.load(Ordering::Relaxed);
+        if new_in_a_row < MANY_NEW && self.overwrite(&query, value) {
+            self.new_in_a_row.store(0, Ordering::Relaxed);
+            return Ok(Some(Inserted::Replaced));
+        }
+        let outcome = self.insert_by_library(&query, value, verb, extras)?;
+        let is_new = !matches!(outcome, Some(Inserted::Replaced));
+        let new_in_a_row = if is_new { (new_in_a_row + 1).min(MANY_NEW) } else { 0 };
+        self.new_in_a_row.store(new_in_a_row, Ordering::Relaxed);
+        Ok(outcome)
+    }
+
+    /// As `insert`, for a key that was read, and whose change was noted.
+    #[inline]
+    fn insert_by_library(
+        &self,
+        query: &Query<'_, '_>,
+        value: &Bound<'_, PyAny>,
+        verb: Verb,
+        extras: &Extras<'_>,
+    ) -> PyResult<Outcome> {
+        let (key, hash, kind) = (query.object(), query.hash, query.kind());
         // Relaxed: with the interpreter's lock it is always up to date, and without it always set.
         if kind.is_simple() && !self.has_mixed_keys.load(Ordering::Relaxed) {
             return Ok(self.insert_as(key, hash, kind, value, verb, extras));
@@ -324,7 +353,8 @@ impl Store {
             holdings: Arc::clone(&self.holdings),
         };
         if let Some(fill) = extras.fill {
-            return self.loads.end(fill, || self.put(table_key, value, verb, extras));
+            let replaces = verb != Verb::Add;
+            return self.loads.end(fill, replaces, || self.put(table_key, value, verb, extras));
         }
         Some(self.put(table_key, value, verb, extras))
     }

@@ -139,6 +139,18 @@ class PromiseTests(SimpleTestCase):
         Far.asked = []
         Far.on_get = Far.on_set = staticmethod(lambda: None)
 
+    def test_backends_with_other_options_below_share_nothing(self):
+        # As with two databases of one server.
+        one, other = (backend("options", CULL_FREQUENCY=number) for number in (3, 4))
+        again = backend("options", CULL_FREQUENCY=3)
+        one.set("a", 1)
+        self.assertIs(again.larder, one.larder)
+        self.assertIsNot(other.larder, one.larder)
+        Far.asked.clear()
+        self.assertEqual((again.get("a"), Far.asked), (1, []))
+        other.get("a")
+        self.assertEqual(Far.asked, [("get", "a")])
+
     def test_a_second_read_does_not_ask_the_server(self):
         near = backend("reads")
         near.far.set("a", [1])

@@ -122,6 +122,46 @@ class OptionTests(SimpleTestCase):
         with self.assertRaises(ValueError):
             LarderCache("wrong", {"OPTIONS": {"POLICY": "none"}})
 
+    def test_incr_at_the_very_end_of_the_time_gives_no_more_of_it(self):
+        from larder.django import LarderCache
+
+        class AtTheEnd:
+            """The cache in the last nanosecond of its entries."""
+
+            def __init__(self, larder):
+                self.larder = larder
+
+            def __getattr__(self, name):
+                return getattr(self.larder, name)
+
+            def expires_in(self, key):
+                return 0.0
+
+        backend = LarderCache("end", {})
+        backend.set("count", 1, 60)
+        backend.larder = AtTheEnd(backend.larder)
+        self.assertEqual(backend.incr("count"), 2)
+        self.assertIsNone(backend.get("count"))
+
+    def test_incr_notices_a_change_by_what_it_runs(self):
+        from larder.django import LarderCache
+
+        backend = LarderCache("changed", {})
+        backend.set("count", 1)
+
+        class Delta:
+            """Adds 1, and for the first time lets another call do so before."""
+
+            is_first = True
+
+            def __radd__(self, value):
+                if Delta.is_first:
+                    Delta.is_first = False
+                    backend.incr("count")
+                return value + 1
+
+        self.assertEqual((backend.incr("count", Delta()), backend.get("count")), (3, 3))
+
     def test_async(self):
         import asyncio
 

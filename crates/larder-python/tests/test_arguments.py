@@ -1,6 +1,7 @@
 """What a cache takes, and what it says of what it does not take."""
 
 import collections
+import datetime
 import inspect
 
 import pytest
@@ -100,3 +101,38 @@ def test_a_clock_goes_forward_by_any_span_that_is_not_below_0(clock):
         with pytest.raises(TypeError, match="seconds must be"):
             clock.advance(wrong)
     assert isinstance(clock, ManualClock) and clock.time() == 0 and larder.__version__
+
+
+class Raising:
+    """Raises in every conversion."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def convert(self):
+        raise self.error
+
+    __float__ = __index__ = __iter__ = convert
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError("of the user"), ValueError("of the user")])
+def test_what_a_conversion_raises_reaches_the_caller(error):
+    given = Raising(error)
+    for call in (
+        lambda: Cache(10).set("key", "value", given),
+        lambda: Cache(10, ttl=given),
+        lambda: Cache(given),
+        lambda: Cache(10, weigher=lambda key, value: given).set("key", "value"),
+        lambda: Cache(10).set_many([given]),
+        lambda: larder.cached(ttl=given),
+    ):
+        with pytest.raises(type(error)) as raised:
+            call()
+        assert raised.value is error
+
+
+def test_no_time_may_be_a_timedelta(clock):
+    clock.advance(datetime.timedelta(0))
+    assert clock.time() == 0
+    with pytest.raises(ValueError, match="below 0"):
+        clock.advance(datetime.timedelta(-1))

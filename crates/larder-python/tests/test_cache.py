@@ -71,6 +71,13 @@ def test_it_works_like_a_dict():
     assert cache.clear() == 2 and len(cache) == 0
 
 
+def test_it_has_no_reverse_order():
+    cache = Cache(3)
+    cache[0] = "zero"
+    with pytest.raises(TypeError, match="not reversible"):
+        reversed(cache)
+
+
 def test_a_tuple_as_missing_key_is_one_argument_of_the_error():
     with pytest.raises(KeyError) as raised:
         Cache(1)[("a", 1)]
@@ -545,8 +552,27 @@ def test_a_fill_is_completed_once():
     first, second = cache.begin_fill("key"), cache.begin_fill("key")
     assert not cache.complete_fill(first, "key", 3) and cache["key"] == 1
     assert cache.complete_fill(second, "key", 4, replace=True) and cache["key"] == 4
+    # One that replaces what there is does.
+    first, second, other = cache.begin_fill("key"), cache.begin_fill("key"), cache.begin_fill("other")
+    assert cache.complete_fill(first, "key", 4, replace=True) and second.is_stale and not other.is_stale
+    assert not cache.complete_fill(second, "key", 5, replace=True) and cache["key"] == 4
     foreign = Cache(10).begin_fill("key")
     assert not cache.complete_fill(foreign, "key", 5, replace=True) and cache["key"] == 4
+
+
+def test_sets_are_counted_alike_among_new_keys_and_old_ones():
+    cache, values = Cache(100), {}
+    order = [*range(10), *range(10), *range(8, 20), 3, *range(20, 40), *range(40)]
+    for number, key in enumerate(order):
+        old = values.get(key)
+        values[key] = Thing()
+        reference = None if old is None else weakref.ref(old)
+        del old
+        cache[key] = values[key]
+        assert cache[key] is values[key] and (reference is None or reference() is None)
+        stats = cache.stats()
+        assert (stats["hits"], stats["misses"]) == (number + 1, 0) and stats["entries"] == len(values)
+    assert cache.stats()["replacements"] == len(order) - len(values)
 
 
 def test_a_value_in_the_place_of_another_is_counted_and_released():

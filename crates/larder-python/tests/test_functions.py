@@ -1,6 +1,8 @@
 """How decorated functions and methods look from outside, which options they take, and how deep they may be nested."""
 
 import asyncio
+import contextlib
+import contextvars
 import copy
 import datetime
 import functools
@@ -10,11 +12,13 @@ import multiprocessing
 import pickle
 import sys
 import threading
+import time
 import weakref
 
 import pytest
 
 import larder
+import larder.cachetools
 from larder import Cache, cached, lru_cache
 
 
@@ -323,3 +327,189 @@ def test_the_instances_of_methods_are_collected():
     del node
     gc.collect()
     assert all(reference() is None for reference in references) and not Node.me._instances.known
+
+
+class Held:
+    """Something that a loader has in a variable."""
+
+
+@pytest.mark.parametrize("is_waited_for", [False, True])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_error_keeps_nothing_of_the_loader_once_it_is_handled(is_async, is_waited_for):
+    held, cache = [], Cache(9)
+
+    def hold():
+        value = Held()
+        held.append(weakref.ref(value))
+        return value
+
+    def fail():
+        value = hold()
+        if is_waited_for:
+            flights = cache._flights._open or function._flights._open
+            # Until the others wait.
+            while len(flights[1].watchers) < 2:
+                time.sleep(0.001)
+        raise ValueError(type(value))
+
+    async def fail_later():
+        value = hold()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        raise ValueError(type(value))
+
+    function = cached(lambda x: fail())
+    later = cached(_later(fail_later))
+
+    def call(work):
+        with contextlib.suppress(ValueError):
+            work()
+
+    async def call_async(work):
+        with contextlib.suppress(ValueError):
+            await work()
+
+    gc.collect()
+    gc.disable()
+    try:
+        for sync, coroutine in [
+            (lambda: cache.get_or_load(1, fail), lambda: cache.get_or_load_async(1, fail_later)),
+            (lambda: function(1), lambda: later(1)),
+        ]:
+            if is_async:
+
+                async def work():
+                    await asyncio.gather(*(call_async(coroutine) for _ in range(1 + 2 * is_waited_for)))
+                    await asyncio.sleep(0)
+                    assert held.pop()() is None
+
+                asyncio.run(work())
+            else:
+                threads = [threading.Thread(target=call, args=(sync,)) for _ in range(1 + 2 * is_waited_for)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                assert held.pop()() is None
+    finally:
+        gc.enable()
+
+
+def _later(function):
+    async def later(x):
+        return await function()
+
+    return later
+
+
+@pytest.mark.parametrize("make", [lambda: Cache(9).get_or_load, lambda: None])
+def test_a_loader_may_ask_for_its_own_key_in_another_context(make):
+    get_or_load = make()
+    depth = []
+
+    def load():
+        depth.append(1)
+        return contextvars.Context().run(ask) if len(depth) == 1 else "loaded"
+
+    function = cached(lambda x: load())
+    ask = (lambda: get_or_load(1, load)) if get_or_load else (lambda: function(1))
+    results = []
+    thread = threading.Thread(target=lambda: results.append(ask()), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert results == ["loaded"] and len(depth) == 2
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"key": lambda *args, **kwargs: (len(args), *kwargs)}, {"typed": True}, {"cache": Cache(9)}]
+)
+def test_a_keyword_may_have_any_name(options):
+    names = dict.fromkeys(("self", "key", "args", "kwargs", "slf", "arguments", "keywords", "function", "instance"), 1)
+
+    class Names:
+        @cached(**options)
+        def method(this, **keywords):
+            return keywords
+
+        @cached(**options)
+        async def coroutine(this, **keywords):
+            return keywords
+
+    @cached(**options)
+    def function(**keywords):
+        return keywords
+
+    @cached(ttl=60, stale_if_error=60)
+    def stale(**keywords):
+        return keywords
+
+    @cached(**options)
+    async def coroutine(**keywords):
+        return keywords
+
+    names_of = Names()
+    for call in (function, stale, names_of.method):
+        result = call(**names)
+        assert result == names and call(**names) is result and call.invalidate(**names)
+    for call in (coroutine, names_of.coroutine):
+        assert asyncio.run(call(**names)) == names and call.invalidate(**names)
+    assert lru_cache(0)(lambda **keywords: keywords)(**names) == names
+
+
+def test_attributes_of_a_function_replace_nothing_of_the_decorated_one():
+    names = ("cache_clear", "cache_info", "cache_key", "invalidate", "_call", "_load", "_open", "_keep", "_fail", "_store")
+
+    def function(x):
+        return x + 1
+
+    for name in names:
+        setattr(function, name, "an attribute")
+    function.more = "an attribute"
+    for decorated in (
+        cached(function), cached(ttl=9, stale_if_error=9)(function), cached(cached(function)), lru_cache(function),
+        cached(typed=True)(functools.lru_cache(function)), larder.cachetools.cached({}, info=True)(function),
+    ):
+        assert decorated(1) == decorated(1) == 2 and decorated.cache_info()[:2] == (1, 1)
+        assert decorated.more == "an attribute"
+        decorated.cache_clear()
+        assert decorated.cache_info().currsize == 0
+    outer = cached(key=abs)(larder.cachetools.cached({}, key=lambda x: 0)(function))
+    assert outer(1) == outer(2) == 2 and outer.cache_info()[:2] == (0, 2)
+    assert lru_cache(0)(function)(1) == 2 and outer.__wrapped__.__wrapped__ is function
+
+
+def test_methods_of_a_class_are_cached_for_each_class():
+    calls = []
+
+    class Base:
+        @cached
+        @classmethod
+        def of_class(cls, x=0):
+            """Says the class."""
+            calls.append(cls)
+            return cls, x
+
+        @cached(ttl=60)
+        @classmethod
+        async def coroutine(cls):
+            calls.append(cls)
+            return cls
+
+        @cached(10)
+        @staticmethod
+        def static(x):
+            calls.append(x)
+            return x
+
+    class Derived(Base):
+        pass
+
+    for owner in (Base, Derived):
+        assert owner.of_class(1) == owner.of_class(1) == owner().of_class(1) == (owner, 1)
+        assert asyncio.run(owner.coroutine()) is asyncio.run(owner.coroutine()) is owner
+        assert owner.static(owner) is owner().static(owner) is owner
+    assert calls == [Base] * 3 + [Derived] * 3
+    assert Base.of_class.invalidate(1) and not Base.of_class.invalidate(1)
+    assert Base.of_class.cache_info().currsize == 1 and Base.static.invalidate(Base)
+    assert Base.of_class(1) == (Base, 1) and calls[6:] == [Base]
+    assert str(inspect.signature(Derived.of_class)) == "(x=0)" and Base.of_class.__doc__ == "Says the class."

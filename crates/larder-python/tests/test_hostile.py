@@ -289,6 +289,35 @@ ENDS = {
 }
 
 
+# What a daemon thread is doing when the interpreter ends: code of the user that larder has called, and that does not end.
+WORK = "inside = threading.Event()\ndef work(*_):\n  inside.set()\n  while True: sum(range(1000))\n"
+AT_WORK = {
+    "function": "call = larder.cached(work)",
+    "function with a key": "call = larder.cached(key=lambda: 1)(work)",
+    "lru_cache": "call = larder.lru_cache(work)",
+    "method": "class A:\n  work = larder.cached(work)\na = A()\ncall = a.work",
+    "loader": "cache = larder.Cache(5)\ncall = lambda: cache.get_or_load(1, work)",
+    "weigher": "cache = larder.Cache(max_weight=5, weigher=work)\ncall = lambda: cache.set(1, 1)",
+    "listener": "cache = larder.Cache(5, listener=work)\ncall = lambda: (cache.set(1, 1), cache.set(1, 2))",
+    "__hash__": "class K:\n  __hash__ = work\ncache = larder.Cache(5)\ncall = lambda: cache.get(K())",
+    "__eq__": (
+        "class K:\n  __hash__ = lambda self: 1\n  __eq__ = work\ncache = larder.Cache(5)\ncache[K()] = 1\n"
+        "call = lambda: cache.get(K())"
+    ),
+    "__del__": (
+        "class V:\n  __del__ = work\ncache = larder.Cache(5)\ncache[1] = V()\ncall = lambda: cache.set(1, 1)"
+    ),
+    "pyquickcache": (
+        "import pyquickcache\nclass K:\n  __hash__ = work\ncache = pyquickcache.QuickCache()\n"
+        "call = lambda: cache.get(K())"
+    ),
+}
+ENDS |= {
+    f"{name} at work": f"import threading\n{WORK}{program}\nthreading.Thread(target=call, daemon=True).start()\ninside.wait()"
+    for name, program in AT_WORK.items()
+}
+
+
 @pytest.mark.parametrize("program", ENDS.values(), ids=ENDS)
 def test_the_interpreter_ends(program):
     done = subprocess.run(

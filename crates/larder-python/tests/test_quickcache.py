@@ -364,6 +364,26 @@ class Recorder(BaseEvictionPolicy):
 register_eviction_policy("recorder")(Recorder)
 
 
+@register_eviction_policy("cleaning")
+class Cleaning(Recorder):
+    """Its hook removes what the caller is about to remove."""
+
+    cache = None
+
+    def on_delete(self, cache, key):
+        Cleaning.cache.cleanup()
+
+
+def test_a_hook_may_remove_what_has_expired(clock):
+    Cleaning.cache = cache = make(clock, "cleaning")
+    for key in "abc":
+        cache.set(key, 1, 5)
+    clock.advance(6)
+    cache.cleanup()
+    assert cache.size() == 0 and cache.get_metrics_snapshot()["expired_removals"] == 3
+    Cleaning.cache = None
+
+
 def test_the_hooks_of_a_policy_in_python(clock):
     Recorder.log.clear()
     cache = make(clock, "Recorder", max_size=2)

@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import random
+import stat
 import struct
 import sys
 import time
@@ -254,7 +255,7 @@ def test_times_of_saving_of_all_sizes(saved_at, tmp_path):
     "entry",
     [
         ["a", 1, float("nan"), []], ["a", 1, "5", []], ["a", 1, True, []], ["a", 1, None, ["x"] * 5], ["a", 1, None, ["\ud800"]],
-        ["a", 1, None, "tag"], ["a", 1, None, [b"x"]], ["a", 1, None], ["a", 1, None, [], 5], "abcd", None, 5, {},
+        ["a", 1, None, ["\0"]], ["a", 1, None, "tag"], ["a", 1, None, [b"x"]], ["a", 1, None], ["a", 1, None, [], 5], "abcd", None, 5, {},
     ],
 )
 def test_an_entry_of_another_shape_leaves_the_cache_as_it_was(entry, tmp_path):
@@ -326,3 +327,28 @@ def test_a_path_may_be_bytes(tmp_path):
     cache, path = Cache(10), os.fsencode(tmp_path / "cache")
     cache["a"] = 1
     assert cache.save(path) == 1 == Cache(10).load(path)
+
+
+def test_only_a_regular_file_is_replaced(tmp_path):
+    cache = Cache(3)
+    cache["a"] = 1
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    link = tmp_path / "link"
+    link.symlink_to(fifo)
+    for path in (fifo, link):
+        with pytest.raises(OSError, match="no regular file"):
+            cache.save(path)
+        assert stat.S_ISFIFO(os.stat(path).st_mode)
+    with pytest.raises(IsADirectoryError):
+        cache.save(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["fifo", "link"]
+
+
+def test_a_file_keeps_its_permissions_and_a_new_one_is_the_owners(tmp_path):
+    cache, path = Cache(3), tmp_path / "snapshot"
+    cache.save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o640)
+    cache.save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640

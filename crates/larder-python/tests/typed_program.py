@@ -63,6 +63,16 @@ class Account:
     def static(amount: int) -> int:
         return amount
 
+    @larder.cached(5)
+    @classmethod
+    def above(cls, amount: int) -> int:
+        return amount
+
+    @larder.cached
+    @classmethod
+    def directly_above(cls, amount: int) -> int:
+        return amount
+
 
 async def load() -> int:
     return 1
@@ -71,6 +81,8 @@ async def load() -> int:
 async def main() -> None:
     assert_type(await profile("ada"), bytes)
     assert_type(await Account().later(1), int)
+    assert_type(Account.above(1), int)
+    assert_type(Account.directly_above(1), int)
     assert_type(await cache.get_or_load_async("c", load), int)
 
 

@@ -35,6 +35,9 @@ class Cache(Core):
     # The types of keys and values, for annotations.
     __class_getitem__ = classmethod(types.GenericAlias)
 
+    # Without it, `reversed` would ask for the keys `len(cache) - 1` to 0.
+    __reversed__ = None
+
     def __new__(
         cls, capacity=None, *, max_weight=None, weigher=None, policy="window_tiny_lfu", ttl=None, idle=None, jitter=0.0,
         listener=None, explain=None, clock=None, lazy_expiry=False, shadow=None,
@@ -135,8 +138,9 @@ class Cache(Core):
 
         "binary" keeps the types of keys and values; "json" is for other programs to read: keys must be
         strings there. With `compression="zstd"`, which needs `larder[zstd]`, the file is compressed. It
-        appears whole or not at all. A value of a type that the format does not have is a `SnapshotError`,
-        and the old file stays.
+        appears whole or not at all, with the permissions of the old one, or for its owner alone. A value of a
+        type that the format does not have is a `SnapshotError`, and the old file stays. What is no regular
+        file, such as a device, is not replaced.
         """
         return save(self, path, format, compression)
 

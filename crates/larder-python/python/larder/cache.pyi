@@ -13,6 +13,8 @@ _Seconds = Union[int, float, timedelta]
 
 class Cache(Core[_K, _V]):
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    # There is none.
+    __reversed__: None
     def get_or_load(
         self,
         key: _K,

@@ -20,7 +20,7 @@ from collections import namedtuple
 from ._native import Call, Method
 from .cache import Cache
 from .flights import ABANDONED, Flight, Flights, check_is_lasting
-from .named import Named
+from .named import Named, describe
 
 CacheInfo = namedtuple("CacheInfo", ["hits", "misses", "maxsize", "currsize"])
 
@@ -87,7 +87,7 @@ def cached(
     others get its result, or what it raised. What a function raises is not remembered. The decorated function
     has `cache_info()`, `cache_clear()`, `cache_key(*args)`, `invalidate(*args)`, `cache` and `__wrapped__`.
     """
-    if callable(maxsize) and not isinstance(maxsize, int):
+    if isinstance(maxsize, (classmethod, staticmethod)) or callable(maxsize) and not isinstance(maxsize, int):
         return cached()(maxsize)
     while_revalidate = _seconds(stale_while_revalidate, "stale_while_revalidate")
     if_error = _seconds(stale_if_error, "stale_if_error")
@@ -108,8 +108,10 @@ def cached(
     seconds = None if ttl is None else _seconds(ttl, "ttl")
 
     def decorate(function):
-        if isinstance(function, (classmethod, staticmethod)):
-            raise TypeError("put @cached below @classmethod and @staticmethod, next to the function")
+        if isinstance(function, staticmethod):
+            return staticmethod(decorate(function.__func__))
+        if isinstance(function, classmethod):
+            return _ClassMethod(decorate(function.__func__))
         if not callable(function):
             raise TypeError(f"only what can be called can be cached, not {type(function)}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -159,7 +161,7 @@ class _Cached(Named):
     """What cached functions and coroutine functions share."""
 
     def __init__(self, function, options, cache):
-        functools.update_wrapper(self, function)
+        describe(self, function)
         self._function = function
         self._options = options
         self._is_shared = cache is not None
@@ -181,7 +183,7 @@ class _Cached(Named):
     def __repr__(self):
         return f"<cached {self._function!r}>"
 
-    def cache_key(self, *args, **kwargs):
+    def cache_key(self, /, *args, **kwargs):
         """The key under which the result of such a call is kept."""
         key = self._make_key(args, kwargs)
         return (self._name, key) if self._is_shared and not self._options.has_own_key else key
@@ -197,7 +199,7 @@ class _Cached(Named):
         self.cache.clear()
         self._base = self.cache.stats()
 
-    def invalidate(self, *args, **kwargs):
+    def invalidate(self, /, *args, **kwargs):
         """Forgets the result of such a call, also one that is being computed. Returns whether there was one."""
         return self._invalidate(self.cache_key(*args, **kwargs))
 
@@ -243,7 +245,7 @@ class _CachedFunction(_Cached, Call):
             has_plain_keys = options.key is _make_key and not self._is_shared
             self._look_up_in(self.cache, has_plain_keys, self._instances.known)
 
-    def _call_with_key(self, *args, **kwargs):
+    def _call_with_key(self, /, *args, **kwargs):
         return self._call(self.cache_key(*args, **kwargs), args, kwargs)
 
     def _call(self, key, args, kwargs):
@@ -267,7 +269,11 @@ class _CachedFunction(_Cached, Call):
             self._flights.land(key, new)
             return (value,)
         except BaseException as error:
-            self._fail(key, new, error)
+            try:
+                self._fail(key, new, error)
+            finally:
+                self._fail(key, new, error)
+                new = None
             raise
 
     def _keep(self, key, flight, value, args, kwargs):
@@ -281,7 +287,11 @@ class _CachedFunction(_Cached, Call):
             flight.error = error
             raise
         finally:
-            self._flights.land(key, flight)
+            try:
+                self._flights.land(key, flight)
+            finally:
+                self._flights.land(key, flight)
+                flight = None
 
     def _fail(self, key, flight, error):
         """Ends the load with what was raised."""
@@ -334,7 +344,7 @@ class _CachedCoroutine(_Cached):
         # Tasks that renew, which the loop does not keep alive.
         self._tasks = set()
 
-    async def __call__(self, *args, **kwargs):
+    async def __call__(self, /, *args, **kwargs):
         return await self._call(self.cache_key(*args, **kwargs), args, kwargs)
 
     async def _call(self, key, args, kwargs):
@@ -373,6 +383,13 @@ class _CachedCoroutine(_Cached):
             pass  # The old result serves until its time is over; then the error is raised.
 
 
+class _ClassMethod(classmethod):
+    """A cached method of a class, each of which has its own results."""
+
+    def __get__(self, instance, owner=None):
+        return _Bound(self.__func__, type(instance) if owner is None else owner)
+
+
 def _of_function(name):
     return property(lambda bound: getattr(bound.__func__, name))
 
@@ -409,19 +426,19 @@ class _Bound(Method):
     def __signature__(self):
         return inspect.signature(types.MethodType(self.__func__, self.__self__))
 
-    def _call(self, *args, **kwargs):
+    def _call(self, /, *args, **kwargs):
         function = self.__func__
         find_or_load = getattr(function, "_find_or_load", function._call)
         return find_or_load(self.cache_key(*args, **kwargs), (self.__self__, *args), kwargs)
 
-    def cache_key(self, *args, **kwargs):
+    def cache_key(self, /, *args, **kwargs):
         function = self.__func__
         if function._options.has_own_key:
             return function._make_key((self.__self__, *args), kwargs)
         key = (function._instances.number(self.__self__), function._make_key(args, kwargs))
         return (function._name, key) if function._is_shared else key
 
-    def invalidate(self, *args, **kwargs):
+    def invalidate(self, /, *args, **kwargs):
         return self.__func__._invalidate(self.cache_key(*args, **kwargs))
 
 

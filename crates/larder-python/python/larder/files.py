@@ -8,7 +8,9 @@ or set is built of many keys that have one hash, which would take quadratic time
 
 import collections
 import datetime
+import errno
 import os
+import stat
 import struct
 import tempfile
 import zlib
@@ -26,7 +28,11 @@ class SnapshotError(Exception):
 
 
 def write_atomically(path, data):
-    """Writes a file so that its name refers to the old content or to the new one, also after a crash."""
+    """Writes a file so that its name refers to the old content or to the new one, also after a crash.
+
+    It gets the permissions of the old file; without one, only its owner can use it. A device, a pipe and what else is
+    no regular file is refused: the new file would take its place.
+    """
     path = os.fsdecode(os.path.realpath(path))
     try:
         _write_beside(path, data)
@@ -37,16 +43,32 @@ def write_atomically(path, data):
 
 
 def _write_beside(path, data):
+    permissions = _permissions(path)
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".larder-")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if permissions is not None:
+            os.chmod(temporary, permissions)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _permissions(path):
+    """Those of the file that is to be replaced; None if there is none."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is no regular file, and is not replaced by one")
+    return stat.S_IMODE(mode)
 
 
 def _sync_folder(folder):

@@ -4,9 +4,18 @@ A flight is one run of a loader. The caller that opens it leads: it runs the loa
 outcome. The others wait for the outcome. A leader that is interrupted (`KeyboardInterrupt`, the cancellation of
 a task) abandons its flight, and those who wait ask anew. No lock is held while a loader runs.
 
-A loader that asks for the key of its own flight does not wait for itself; it runs another load. If it waits for a
+A loader that asks for the key of its own flight does not wait for itself; it runs another load. So does a handler of a
+signal, or a finalizer, that interrupts the thread which leads a flight, and asks for its key. If a loader waits for a
 flight whose loader waits for its own, directly or through others, none of them would ever end; then the one that
 would close the circle raises `LoadCycleError`.
+
+# Errors
+A flight refers to what its loader raised, and that to the frames it came through. These must not refer to the flight
+any more, or all that the loader had in its variables would stay until the garbage collector comes by.
+
+# Interrupts
+A handler of a signal may raise between any two steps, such as before the first one of a function that is called to land
+a flight. So it is landed twice, by whoever leads it: the second call does what is left.
 """
 
 import asyncio
@@ -40,7 +49,7 @@ def check_is_lasting(value):
 class Flight:
     """One run of a loader."""
 
-    __slots__ = ("awaited", "error", "fill", "is_done", "pid", "token", "value", "watchers")
+    __slots__ = ("awaited", "error", "fill", "is_done", "pid", "thread", "token", "value", "watchers")
 
     def __init__(self):
         # The flights for which its loader waits; several, if it has started tasks.
@@ -50,6 +59,8 @@ class Flight:
         self.fill = None
         self.is_done = False
         self.pid = os.getpid()
+        # The thread that leads it. (Of coroutines, many are in one thread, so it says nothing there.)
+        self.thread = threading.get_ident()
         # What its leader has to reset when it ends.
         self.token = None
         self.value = ABANDONED
@@ -59,6 +70,10 @@ class Flight:
     def is_open_to(self, pid):
         """Whether a call of that process may wait for it. A call after a change of the key may not."""
         return self.pid == pid and not self.is_done and not (self.fill is not None and self.fill.is_stale)
+
+    def is_led_here(self):
+        """Whether the current thread leads it, so that it must not wait for it."""
+        return self.thread == threading.get_ident() or self in _leading.get()
 
     def end(self):
         """Ends it. A call after one that was interrupted does the rest."""
@@ -93,9 +108,14 @@ class Flight:
 
     def outcome(self):
         """The value that the leader loaded, or `ABANDONED`; raises what the loader raised."""
-        if self.error is not None:
-            raise self.error
-        return self.value
+        error = self.error
+        if error is None:
+            return self.value
+        try:
+            raise error
+        finally:
+            # See "Errors".
+            del self, error
 
 
 # More than it takes to end a flight and to wake those who wait, in a thread or in a loop.
@@ -204,7 +224,11 @@ class Flights:
             new.error = error
             raise
         finally:
-            self.land(key, new)
+            try:
+                self.land(key, new)
+            finally:
+                self.land(key, new)
+                new = None
 
     def enter(self, key, new, begin, find):
         """Leads the flight `new`, or waits for the one that is open. Returns the value if there is one by then.
@@ -212,17 +236,20 @@ class Flights:
         After `ABANDONED` the caller is to load the value, and to `keep` it. It lands the flight in any case.
         """
         _make_room(_FRAMES_TO_END)
-        while True:
-            flight = self._join(key, new)
-            if flight is new:
-                return self._begin(key, new, begin, find)
-            if flight in _leading.get():
-                return ABANDONED
-            with _waiting_for(flight):
-                flight.wait()
-            value = flight.outcome()
-            if value is not ABANDONED:
-                return value
+        try:
+            while True:
+                flight = self._join(key, new)
+                if flight is new:
+                    return self._begin(key, new, begin, find)
+                if flight.is_led_here():
+                    return ABANDONED
+                with _waiting_for(flight):
+                    flight.wait()
+                value = flight.outcome()
+                if value is not ABANDONED:
+                    return value
+        finally:
+            flight = new = None
 
     @staticmethod
     def _begin(key, flight, begin, find):
@@ -234,10 +261,13 @@ class Flights:
     @staticmethod
     def keep(flight, value, store):
         """Stores what the leader of a flight has loaded; not what was loaded beside an open flight."""
-        check_is_lasting(value)
-        if flight.fill is not None:
-            store(flight.fill, value)
-            flight.value = value
+        try:
+            check_is_lasting(value)
+            if flight.fill is not None:
+                store(flight.fill, value)
+                flight.value = value
+        finally:
+            flight = None
 
     def land(self, key, flight):
         """Ends a flight, so that the next call opens another one. It may have ended before."""
@@ -252,7 +282,8 @@ class Flights:
                 self._close_and_end(key, flight)
 
     def lead(self, key, flight, begin, find, load, store):
-        """Leads a flight that was opened."""
+        """Leads a flight that was opened, maybe by another thread."""
+        flight.thread = threading.get_ident()
         try:
             if self._begin(key, flight, begin, find) is ABANDONED:
                 self.keep(flight, load(), store)
@@ -260,7 +291,11 @@ class Flights:
             flight.error = error
             raise
         finally:
-            self.land(key, flight)
+            try:
+                self.land(key, flight)
+            finally:
+                self.land(key, flight)
+                flight = None
 
     async def run_async(self, key, begin, find, load, store):
         """As `run`, for a loader that returns an awaitable."""
@@ -275,21 +310,28 @@ class Flights:
             new.error = error
             raise
         finally:
-            self.land(key, new)
+            try:
+                self.land(key, new)
+            finally:
+                self.land(key, new)
+                new = None
 
     async def _enter_async(self, key, new, begin, find):
         _make_room(_FRAMES_TO_END)
-        while True:
-            flight = self._join(key, new)
-            if flight is new:
-                return self._begin(key, new, begin, find)
-            if flight in _leading.get():
-                return ABANDONED
-            with _waiting_for(flight):
-                await flight.wait_async()
-            value = flight.outcome()
-            if value is not ABANDONED:
-                return value
+        try:
+            while True:
+                flight = self._join(key, new)
+                if flight is new:
+                    return self._begin(key, new, begin, find)
+                if flight in _leading.get():
+                    return ABANDONED
+                with _waiting_for(flight):
+                    await flight.wait_async()
+                value = flight.outcome()
+                if value is not ABANDONED:
+                    return value
+        finally:
+            flight = new = None
 
     async def lead_async(self, key, flight, begin, find, load, store):
         """As `lead`."""
@@ -300,4 +342,8 @@ class Flights:
             flight.error = error
             raise
         finally:
-            self.land(key, flight)
+            try:
+                self.land(key, flight)
+            finally:
+                self.land(key, flight)
+                flight = None

@@ -4,6 +4,9 @@ A fork copies a lock as it is, and of the threads only the calling one. What ano
 thread of the child would ever release. So the forking thread takes these locks before the fork, which also makes sure
 that what they protect is whole in the child, and both sides release them after it. It waits for a second at most: a hook
 of the user may be at work under such a lock. One that it did not get is replaced in the child by a new one.
+
+All of them are re-entrant. Between any two steps of a thread, under a lock too, the interpreter may run a handler of a
+signal, or finalizers of what the garbage collector has found; and those may use the same cache.
 """
 
 import os
@@ -26,20 +29,17 @@ _forking = threading.local()
 
 
 class Guard:
-    """The place of a lock, which is another one in a child if its holder did not come along.
+    """The place of a re-entrant lock, which is another one in a child if its holder did not come along."""
 
-    `make` is `threading.Lock` or `threading.RLock`.
-    """
+    __slots__ = ("__weakref__", "lock", "rank")
 
-    __slots__ = ("__weakref__", "_make", "lock", "rank")
-
-    def __init__(self, rank, make=threading.Lock):
-        self.rank, self._make = rank, make
+    def __init__(self, rank):
+        self.rank = rank
         self.renew()
         _guards[weakref.ref(self, _forget)] = None
 
     def renew(self):
-        self.lock = self._make()
+        self.lock = threading.RLock()
 
 
 def _forget(reference, guards=_guards):

@@ -1,10 +1,10 @@
 """The drop-in for `functools.lru_cache`."""
 
-import functools
 import types
 
 from .decorators import CacheInfo, cached
 from .locks import INNER, Guard
+from .named import describe
 
 
 def lru_cache(maxsize=128, typed=False):
@@ -33,12 +33,12 @@ class _Uncached:
     """A function with a cache that holds nothing: each call is a miss."""
 
     def __init__(self, function, typed):
-        functools.update_wrapper(self, function)
+        describe(self, function)
         self._typed = typed
         self._guard = Guard(INNER)
         self._misses = 0
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, /, *args, **kwargs):
         with self._guard.lock:
             self._misses += 1
         return self.__wrapped__(*args, **kwargs)

@@ -146,4 +146,6 @@ def _entry(key, value, left, tags):
     for tag in tags:
         # A lone surrogate is no text that the cache can hold.
         tag.encode()
+        if tag.startswith("\0"):
+            raise ValueError("a tag begins with a zero byte, which is reserved")
     return key, value, left, tags

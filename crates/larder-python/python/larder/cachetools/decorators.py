@@ -8,7 +8,7 @@ import functools
 import types
 from collections import namedtuple
 
-from ..named import Named
+from ..named import Named, describe
 from .caches import Cache
 from .keys import hashkey, methodkey
 
@@ -33,7 +33,7 @@ class _Wrapper(Named):
     _label, _instance = "cached", None
 
     def __init__(self, function, cache, key, lock, condition, calls):
-        functools.update_wrapper(self, function)
+        describe(self, function)
         self.cache, self.cache_key = cache, key
         self.cache_lock = condition if lock is None else lock
         self.cache_condition = condition
@@ -125,7 +125,7 @@ class _Method(Named):
     _attribute = None
 
     def __init__(self, function, cache, key, lock, condition, info):
-        functools.update_wrapper(self, function)
+        describe(self, function)
         self._function, self._cache, self._key = function, cache, key
         self._lock, self._condition, self._info = lock, condition, info
 

@@ -1,8 +1,9 @@
 """The backend.
 
 Values are pickled, as with Django's own local-memory backend, so that a caller that changes what it got changes
-nothing in the cache. The pickles never leave the process. Lookups take no lock; changes take one, so that `incr`
-loses no update of another thread. Django's keys are strings, so no code of users runs under that lock.
+nothing in the cache. The pickles never leave the process. Lookups take no lock; changes take one, so that none comes
+between two steps of another. Django's keys are strings, so no code of users runs under that lock, except for handlers of
+signals and finalizers; `incr` notices if those change its key.
 """
 
 import pickle
@@ -13,6 +14,8 @@ from ..cache import Cache
 from ..locks import OUTER, Guard
 
 _MISSING = object()
+# Less than this is no lifetime that the cache takes.
+_SHORTEST = 1e-9
 
 
 class _Shared:
@@ -100,18 +103,25 @@ class LarderCache(BaseCache):
 
     def incr(self, key, delta=1, version=None):
         made = self.make_and_validate_key(key, version=version)
-        with self._shared.guard.lock:
+        while True:
+            # It notices every change of the key from here on.
+            fill = self.larder.begin_fill(made)
             pickled = self.larder.get(made, _MISSING)
             if pickled is _MISSING:
                 raise ValueError(f"Key '{made}' not found")
             value = pickle.loads(pickled) + delta
-            try:
-                seconds = self.larder.expires_in(made)
-            except KeyError:
-                raise ValueError(f"Key '{made}' not found") from None
-            tags = self.larder.tags(made)
-            self.larder.set(made, pickle.dumps(value, self.pickle_protocol), seconds or None, tags or None)
-        return value
+            pickled = pickle.dumps(value, self.pickle_protocol)
+            with self._shared.guard.lock:
+                try:
+                    seconds = self.larder.expires_in(made)
+                except KeyError:
+                    raise ValueError(f"Key '{made}' not found") from None
+                # At the very end of its time, an entry has no time left, and is valid.
+                seconds = None if seconds is None else max(seconds, _SHORTEST)
+                tags = self.larder.tags(made)
+                is_stored = self.larder.complete_fill(fill, made, pickled, seconds, tags or None, True)
+            if is_stored or not fill.is_stale:
+                return value
 
     def has_key(self, key, version=None):
         return self.make_and_validate_key(key, version=version) in self.larder

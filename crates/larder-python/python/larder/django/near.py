@@ -13,6 +13,7 @@ It does not order the writes of several processes, and it is not notified of the
 has to be read from a backend without a near cache.
 """
 
+import itertools
 import pickle
 import time
 
@@ -26,10 +27,12 @@ _SLOTS = 4096
 
 
 class _NearShared(_Shared):
-    """What the backends of all threads share: the cache, and how often the keys of a slot were written."""
+    """What the backends of all threads share: the cache, and the last write of a key of each slot."""
 
     def __init__(self, options):
         super().__init__(options)
+        # No number is given twice, also if a handler of a signal writes between two steps of a write.
+        self.numbers = itertools.count(1)
         self.writes = [0] * _SLOTS
         self.clears = 0
 
@@ -41,7 +44,7 @@ class _NearShared(_Shared):
         """Begins a write: nobody finds the old value here, or puts it back. Returns the marks."""
         with self.guard.lock:
             for key in keys:
-                self.writes[hash(key) % _SLOTS] += 1
+                self.writes[hash(key) % _SLOTS] = next(self.numbers)
                 self.cache.remove(key)
             return [self.mark(key) for key in keys]
 
@@ -50,9 +53,9 @@ class _NearShared(_Shared):
         with self.guard.lock:
             are_alone = [self.mark(key) == mark for key, mark in zip(keys, marks)]
             for key, is_alone, value in zip(keys, are_alone, pickled):
-                self.writes[hash(key) % _SLOTS] += 1
+                self.writes[hash(key) % _SLOTS] = next(self.numbers)
                 if is_alone and value is not None and seconds > 0:
-                    self.cache.set(key, value, seconds)
+                    self._put(key, self.mark(key), value, seconds)
                 else:
                     self.cache.remove(key)
 
@@ -60,7 +63,13 @@ class _NearShared(_Shared):
         """Keeps what was read, if no write of the key has begun or ended since."""
         with self.guard.lock:
             if seconds > 0 and self.mark(key) == mark:
-                self.cache.set(key, pickled, seconds)
+                self._put(key, mark, pickled, seconds)
+
+    def _put(self, key, mark, pickled, seconds):
+        self.cache.set(key, pickled, seconds)
+        # The lock keeps other threads out, but not a handler of a signal that has written in between.
+        if self.mark(key) != mark:
+            self.cache.remove(key)
 
 
 class LarderNearCache(BaseCache):
@@ -69,7 +78,8 @@ class LarderNearCache(BaseCache):
     `LOCATION`, `TIMEOUT`, `KEY_PREFIX` and so on are those of the backend below. `OPTIONS`: `BACKEND`, the backend
     below, Django's backend for Redis if not given; `MAX_STALE`, in seconds,
     5 if not given; `NEAR_ENTRIES`, 10,000 if not given, and `NEAR_WEIGHT` in bytes, which bound the near part;
-    `NEAR_POLICY`. All other options go to the backend below.
+    `NEAR_POLICY`. All other options go to the backend below. Aliases with the same location and options share the near
+    part; others do not see each other's writes before `MAX_STALE`.
     """
 
     pickle_protocol = pickle.HIGHEST_PROTOCOL
@@ -90,7 +100,8 @@ class LarderNearCache(BaseCache):
             options["policy"] = given["NEAR_POLICY"]
         bounds = (options["capacity"], options["ttl"], given.get("NEAR_WEIGHT"), given.get("NEAR_POLICY"))
         location = tuple(location) if isinstance(location, list) else location
-        identity = ("near", below, location, *bounds)
+        # With other options, such as the number of a database, the backend below may have other values.
+        identity = ("near", below, location, *bounds, repr(sorted(rest.items())))
         self._shared = _by_identity.get(identity) or _by_identity.setdefault(identity, _NearShared(options))
         self.larder = self._shared.cache
 
@@ -187,7 +198,7 @@ class LarderNearCache(BaseCache):
 
     def _forget_all(self):
         with self._shared.guard.lock:
-            self._shared.clears += 1
+            self._shared.clears = next(self._shared.numbers)
             self.larder.clear()
 
     def close(self, **kwargs):

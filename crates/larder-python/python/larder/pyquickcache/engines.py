@@ -7,7 +7,6 @@ they may reorder, so their hooks are called one at a time, under a re-entrant lo
 Both say in which state a key was, "missing", "expired" or "valid", and remove an expired entry as they say so.
 """
 
-import threading
 import time
 from collections import OrderedDict
 
@@ -109,8 +108,8 @@ class OrderedEngine:
         self._max_size = max_size
         self._policy = policy
         self._now = (clock or _SystemClock).time
-        # Re-entrant, because hooks, and `__eq__` of keys, may use the cache.
-        self._guard = Guard(OUTER, threading.RLock)
+        # Hooks, and `__eq__` of keys, may use the cache.
+        self._guard = Guard(OUTER)
         self._entries = OrderedDict()
         self._evictions = self._expirations = 0
 
@@ -179,17 +178,20 @@ class OrderedEngine:
     def size(self):
         return len(self._entries)
 
+    # Copies of the entries are walked, because hooks, and what else runs in this thread, may change them meanwhile.
+
     def valid_size(self):
         with self._guard.lock:
             now = self._now()
-            return sum(now <= entry[1] for entry in self._entries.values())
+            return sum(now <= entry[1] for entry in list(self._entries.values()))
 
     def sweep(self):
         with self._guard.lock:
             now = self._now()
-            for key in [key for key, entry in self._entries.items() if now > entry[1]]:
-                self._remove(key)
-                self._expirations += 1
+            for key in [key for key, entry in list(self._entries.items()) if now > entry[1]]:
+                if key in self._entries and now > self._entries[key][1]:
+                    self._remove(key)
+                    self._expirations += 1
 
     def clear(self):
         with self._guard.lock:
@@ -212,7 +214,7 @@ class OrderedEngine:
     def entries(self):
         with self._guard.lock:
             now = self._now()
-            entries = [(key, *entry) for key, entry in self._entries.items()]
+            entries = [(key, *entry) for key, entry in list(self._entries.items())]
         return [(key, value, end - now, ttl) for key, value, end, ttl in entries if now <= end]
 
     def counts(self):

@@ -14,12 +14,38 @@ SHORTEST = 0.02
 _running = weakref.WeakSet()
 
 
+class _End:
+    """Whether the thread is to end, for which it waits.
+
+    Setting it is one step of the interpreter, unlike that of an `Event`, which takes a lock: the garbage collector may
+    drop the cache within the thread that waits, and the thread would then wait for itself.
+    """
+
+    __slots__ = ("_gate", "is_set")
+
+    def __init__(self):
+        self.is_set = False
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def set(self):
+        self.is_set = True
+        try:
+            self._gate.release()
+        except RuntimeError:
+            pass  # It was set before.
+
+    def wait(self, seconds):
+        """Waits for so long at most, and returns whether it is set."""
+        return self.is_set or self._gate.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)) or self.is_set
+
+
 class Sweeper:
     """Calls `cache.cleanup()` once each interval, and does not keep the cache alive."""
 
     def __init__(self, cache, interval):
         self._interval = max(interval, SHORTEST)
-        self._ended = threading.Event()
+        self._ended = _End()
         # When the cache is dropped, the thread ends at once.
         ended = self._ended
         self._cache = weakref.ref(cache, lambda _: ended.set())
@@ -40,9 +66,9 @@ class Sweeper:
         return self._thread.is_alive()
 
     def restart_in_child(self):
-        if not self._ended.is_set():
-            # The lock within the old event may have been held by a thread that is not here.
-            self._ended = threading.Event()
+        if not self._ended.is_set:
+            # The old thread is not here.
+            self._ended = _End()
             cache = self._cache()
             if cache is not None:
                 ended = self._ended
