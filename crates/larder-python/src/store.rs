@@ -108,7 +108,7 @@ pub(crate) struct Store {
     /// Whether a value may be put in the place of another one without the library: the library would do no more
     /// than to count it, because entries have no lifetimes or weights, and there is no listener.
     can_overwrite: bool,
-    /// How many insertions in a row had a new key. To look for a value in vain is a seventh of the work of an insertion
+    /// How many insertions in a row had a new key. A search that finds no value is a seventh of the work of an insertion
     /// into a full cache.
     new_in_a_row: AtomicU32,
     pub(crate) overwritten: AtomicU64,
