@@ -44,6 +44,7 @@ mod namespaces; // which namespace an entry belongs to, what it holds, and inval
 #[cfg(feature = "snapshot")]
 mod restore; // what a snapshot saves of the entries, and how it puts them back
 mod options; // `InsertOptions`, `UpdateOptions`, and what an insertion displaced
+mod stored; // what follows when an entry is in the table
 mod weigh; // weighing a new entry, and borrowing weight for a heavy one
 mod collect; // `to_vec`, `reserve`, `FromIterator`, `Extend`, `Debug`
 mod iter; // iterators over entries, keys and values

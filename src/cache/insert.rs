@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use super::options::{Displaced, InsertOptions, Traits};
+use super::stored::try_confirm;
 use crate::base::cause::RemovalCause;
 use crate::base::error::{Inserted, Rejection};
 use crate::base::hash::KeyHash;
@@ -381,23 +382,17 @@ where
                 }
             };
             let Some(old) = old else {
-                change.commit(Event::Inserted(new), RemovalCause::Explicit);
-                self.count(Counter::Inserts, guard);
+                self.note_inserted(change, new, guard);
                 return Attempt::Done(Inserted::Added);
             };
-            let cause = change.cause_of(old, || self.cause_of(old, RemovalCause::Replaced));
-            change.commit(Event::Replaced { new, old }, cause);
-            self.count_removal(old, cause, guard);
-            if cause == RemovalCause::Replaced {
-                if let Some(read) = read.take() {
-                    // User code. If it panics, the change is still reported when `change` is dropped.
-                    read(engine.table.at(old, guard));
-                }
-                return Attempt::Done(Inserted::Replaced);
+            let inserted = self.note_replaced(change, (old, new), None, guard);
+            if inserted == Inserted::Replaced
+                && let Some(read) = read.take()
+            {
+                // User code. If it panics, the change is still reported when `change` is dropped.
+                read(engine.table.at(old, guard));
             }
-            // The old entry was not valid any more, so this one counts as added.
-            self.count(Counter::Inserts, guard);
-            Attempt::Done(Inserted::Added)
+            Attempt::Done(inserted)
         });
         stored.unwrap_or_else(|MustNotWait| self.reject(Rejection::WithinListener))
     }
@@ -451,17 +446,12 @@ where
                     };
                     match engine.table.insert_if_absent(new, on_attempt, guard) {
                         Ok(new) => {
-                            change.commit(Event::Inserted(new), RemovalCause::Explicit);
-                            // Counted even if it is refused below: it counts as invalidated when it leaves.
-                            self.count(Counter::Inserts, guard);
-                            let confirm = || {
-                                new.confirm();
-                                true
-                            };
-                            if fill.is_some_and(|fill| fill.confirm(confirm).is_none()) {
-                                return Attempt::Done(Absent::Stale(new));
-                            }
-                            Attempt::Done(Absent::Added)
+                            // Also if it is refused below: it counts as invalidated when it leaves.
+                            self.note_inserted(change, new, guard);
+                            Attempt::Done(match fill {
+                                Some(fill) if !try_confirm(new, fill) => Absent::Stale(new),
+                                _ => Absent::Added,
+                            })
                         }
                         Err((unused, None)) => {
                             incoming.put_back(unused);

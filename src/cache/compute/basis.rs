@@ -6,12 +6,9 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use super::{Cache, Computation};
-use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
 use crate::base::hash::KeyHash;
 use crate::base::load_time::LoadTime;
-use crate::base::stats::Counter;
-use crate::buffer::write_buffer::Event;
 use crate::cache::expire::Answer;
 use crate::cache::options::{Traits, UpdateOptions};
 use crate::engine::Change;
@@ -121,7 +118,7 @@ where
 
     /// Gives `new`, which is about to replace `valid`, the deadline that the user's `Expiry` computes, or that
     /// of `valid`, if it keeps that. In that case it returns the latest time to which `valid` may live, for
-    /// [`note_replaced`](Self::note_replaced).
+    /// [`note_kept`](Self::note_kept).
     pub(super) fn set_deadline(
         &self,
         new: &Owned<K, V>,
@@ -143,17 +140,8 @@ where
         }
     }
 
-    pub(super) fn note_inserted(
-        &self,
-        change: &mut Change<'_, K, V>,
-        new: EntryPtr,
-        guard: &Guard,
-    ) {
-        change.commit(Event::Inserted(new), RemovalCause::Explicit);
-        self.count(Counter::Inserts, guard);
-    }
-
-    pub(super) fn note_replaced(
+    /// Reports that `new` has taken the place of `old`, and keeps the time to which `old` may live, if it was valid.
+    pub(super) fn note_kept(
         &self,
         change: &mut Change<'_, K, V>,
         (old, new): (EntryPtr, EntryPtr),
@@ -161,15 +149,7 @@ where
         kept_until: Option<u64>,
         guard: &Guard,
     ) {
-        let cause = change.cause_of(old, || match was_valid {
-            true => RemovalCause::Replaced,
-            false => self.cause_of(old, RemovalCause::Replaced),
-        });
-        change.commit(Event::Replaced { new, old }, cause);
-        self.count_removal(old, cause, guard);
-        if !was_valid {
-            self.count(Counter::Inserts, guard);
-        }
+        self.note_replaced(change, (old, new), Some(was_valid), guard);
         if let (Some(kept_until), true) = (kept_until, was_valid) {
             self.shared.engine.carry_lifetime(old, new, kept_until);
         }

@@ -195,7 +195,7 @@ where
             match engine.table.replace_entry(old, incoming.take(), guard) {
                 Ok(new) => {
                     self.note_effect(fresh, hash);
-                    self.note_replaced(change, (old, new), was_valid, kept_until, guard);
+                    self.note_kept(change, (old, new), was_valid, kept_until, guard);
                     let new = &engine.table.at(new, guard).value;
                     Attempt::Done(Concluded::Done(see(match was_valid {
                         true => Effect::Replaced { old: &entry.value, new },

@@ -168,7 +168,7 @@ where
         }
         match engine.table.replace_entry(old, new, guard) {
             Ok(new) => {
-                self.note_replaced(change, (old, new), was_valid, kept_until, guard);
+                self.note_kept(change, (old, new), was_valid, kept_until, guard);
                 let new = &engine.table.at(new, guard).value;
                 done(match was_valid {
                     true => Effect::Replaced { old: &entry.value, new },

@@ -14,9 +14,10 @@ use crate::base::load_error::LoadError;
 use crate::base::load_time::LoadTime;
 use crate::base::stats::Counter;
 use crate::base::sync::{self, Ordering};
-use crate::buffer::write_buffer::{ChangeKind, Event};
+use crate::buffer::write_buffer::ChangeKind;
 use crate::cache::Cache;
 use crate::cache::options::{InsertOptions, Traits};
+use crate::cache::stored::try_confirm;
 use crate::engine::flight::{KeptTraits, Leader, Outcome, Role, SharedError};
 use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming};
@@ -304,17 +305,12 @@ where
                     };
                     match engine.table.insert_if_absent(new, on_attempt, guard) {
                         Ok(new) => {
-                            change.commit(Event::Inserted(new), RemovalCause::Explicit);
-                            // Counted even if it is refused below: it counts as invalidated when it leaves.
-                            self.count(Counter::Inserts, guard);
-                            let confirm = || {
-                                new.confirm();
-                                true
-                            };
-                            if fill.confirm(confirm).is_none() {
-                                return Attempt::Done(StoredLoad::Unconfirmed(new));
-                            }
-                            return Attempt::Done(StoredLoad::Stored(Inserted::Added));
+                            // Also if it is refused below: it counts as invalidated when it leaves.
+                            self.note_inserted(change, new, guard);
+                            return Attempt::Done(match try_confirm(new, fill) {
+                                true => StoredLoad::Stored(Inserted::Added),
+                                false => StoredLoad::Unconfirmed(new),
+                            });
                         }
                         Err((unused, old)) => {
                             incoming.put_back(unused);
@@ -354,14 +350,8 @@ where
                 replaced.is_some()
             });
             if let Some(new) = replaced {
-                let cause = change.cause_of(old, || self.cause_of(old, RemovalCause::Replaced));
-                change.commit(Event::Replaced { new, old }, cause);
-                self.count_removal(old, cause, guard);
-                if cause == RemovalCause::Replaced {
-                    return Attempt::Done(StoredLoad::Stored(Inserted::Replaced));
-                }
-                self.count(Counter::Inserts, guard);
-                return Attempt::Done(StoredLoad::Stored(Inserted::Added));
+                let inserted = self.note_replaced(change, (old, new), None, guard);
+                return Attempt::Done(StoredLoad::Stored(inserted));
             }
             change.cancel();
             if let Some(unused) = new {
