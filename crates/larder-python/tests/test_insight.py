@@ -30,6 +30,19 @@ def test_the_order_of_lru():
         cache.pop_coldest()
 
 
+def test_items_are_added_and_popped_as_with_a_dict():
+    cache = same = Cache(10, policy="lru")
+    cache |= {"a": 1}
+    cache |= [("b", 2), ("c", 3)]
+    assert cache is same and dict(cache.items()) == {"a": 1, "b": 2, "c": 3}
+    cache.get("a")
+    assert [cache.popitem() for _ in range(3)] == [("b", 2), ("c", 3), ("a", 1)]
+    with pytest.raises(KeyError):
+        cache.popitem()
+    with pytest.raises(TypeError):
+        cache |= 1
+
+
 def test_the_order_of_lfu_and_fifo():
     cache = Cache(10, policy="lfu")
     for count, key in enumerate("abc"):

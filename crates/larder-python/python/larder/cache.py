@@ -113,6 +113,15 @@ class Cache(Core):
             if value is not _MISSING:
                 return keys[0], value
 
+    def popitem(self):
+        """As `pop_coldest`: the pair that it removes is not the last one, as that of a dict."""
+        return self.pop_coldest()
+
+    def __ior__(self, pairs, /):
+        """`cache |= pairs` is `cache.update(pairs)`."""
+        self.update(pairs)
+        return self
+
     def frequency(self, key, /):
         """How often `key` was used lately, in the measure of the policy; None if it is missing."""
         return frequency(self, key)
