@@ -53,12 +53,7 @@ where
     fn note_overwritten(&self, old: EntryPtr, hash: KeyHash, guard: &Guard) -> bool {
         let cause = self.cause_of(old, RemovalCause::Replaced);
         self.shared.engine.note_removal(old, hash, cause, Absence::Removed);
-        self.count_removal(old, cause, guard);
-        let is_replacement = cause == RemovalCause::Replaced;
-        if !is_replacement {
-            self.count(Counter::Inserts, guard);
-        }
-        is_replacement
+        self.count_replaced(old, cause, guard)
     }
 
     /// Stores an entry without traits. Many caches have neither listeners nor an [`Expiry`](crate::Expiry), and

@@ -31,9 +31,7 @@ where
         self.count(Counter::Inserts, guard);
     }
 
-    /// Reports that `new` has taken the place of `old`. If `old` was not valid any more, `new` counts as added.
-    ///
-    /// Whether it was valid is asked now, unless `was_valid` says it.
+    /// Reports that `new` has taken the place of `old`. Whether `old` was valid is asked now, unless `was_valid` says it.
     #[inline]
     pub(super) fn note_replaced(
         &self,
@@ -47,12 +45,22 @@ where
             _ => self.cause_of(old, RemovalCause::Replaced),
         });
         change.commit(Event::Replaced { new, old }, cause);
-        self.count_removal(old, cause, guard);
-        if cause == RemovalCause::Replaced {
-            return Inserted::Replaced;
+        match self.count_replaced(old, cause, guard) {
+            true => Inserted::Replaced,
+            false => Inserted::Added,
         }
-        self.count(Counter::Inserts, guard);
-        Inserted::Added
+    }
+
+    /// Counts that an entry has left for `cause`, and another is in its place. False if `old` was not valid any more: then
+    /// the other counts as added.
+    #[inline]
+    pub(super) fn count_replaced(&self, old: EntryPtr, cause: RemovalCause, guard: &Guard) -> bool {
+        self.count_removal(old, cause, guard);
+        let is_replacement = cause == RemovalCause::Replaced;
+        if !is_replacement {
+            self.count(Counter::Inserts, guard);
+        }
+        is_replacement
     }
 }
 

@@ -34,9 +34,11 @@ impl Collector {
         let families = self.gather()?;
         ::metrics::with_recorder(|recorder| {
             for family in families.iter() {
-                describe(recorder, family);
+                // All samples of a family are of one kind. Asked once: it looks at each of them.
+                let has_fractions = family.has_fractions();
+                describe(recorder, family, has_fractions);
                 for sample in family.samples() {
-                    set(recorder, family, sample);
+                    set(recorder, family, has_fractions, sample);
                 }
             }
         });
@@ -44,13 +46,13 @@ impl Collector {
     }
 }
 
-fn describe(recorder: &dyn Recorder, family: &Family) {
+fn describe(recorder: &dyn Recorder, family: &Family, has_fractions: bool) {
     let unit = family.unit_name().and_then(Unit::from_string);
     let help = family.help().to_owned().into();
     match family.kind() {
         FamilyKind::Counter => {
             let name = KeyName::from(format!("{}_total", family.name()));
-            if family.has_fractions() {
+            if has_fractions {
                 recorder.describe_gauge(name, unit, help);
             } else {
                 recorder.describe_counter(name, unit, help);
@@ -69,7 +71,7 @@ fn describe(recorder: &dyn Recorder, family: &Family) {
     }
 }
 
-fn set(recorder: &dyn Recorder, family: &Family, sample: &MetricSample) {
+fn set(recorder: &dyn Recorder, family: &Family, has_fractions: bool, sample: &MetricSample) {
     let key = |end: &str, bound: Option<String>| {
         let own =
             sample.labels().iter().map(|(label, text)| Label::new(label.clone(), text.clone()));
@@ -80,8 +82,7 @@ fn set(recorder: &dyn Recorder, family: &Family, sample: &MetricSample) {
     let gauge = |key: &Key, value: f64| recorder.register_gauge(key, &METADATA).set(value);
     match (family.kind(), sample.value()) {
         (FamilyKind::Counter, SampleValue::Real(real)) => gauge(&key("_total", None), *real),
-        // All samples of a family are of one kind.
-        (FamilyKind::Counter, SampleValue::Whole(whole)) if !family.has_fractions() => {
+        (FamilyKind::Counter, SampleValue::Whole(whole)) if !has_fractions => {
             counter(&key("_total", None), *whole);
         }
         #[expect(clippy::cast_precision_loss, reason = "the recorder's gauges have 52 bits")]

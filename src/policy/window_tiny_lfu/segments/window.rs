@@ -39,14 +39,13 @@ impl Segments {
     }
 
     /// Whether a new node that is heavier than the window, and for which others have to leave, goes to probation as the
-    /// candidate, and not to the window.
+    /// candidate, and not to the window. Where entries are counted, none is heavier than the window.
     #[inline(never)]
     pub(super) fn duels_at_once(&self, cost: u64) -> bool {
         let others = self.entries() as u64;
         VARIANTS[self.variant].duels_heavy_at_once()
             && self.cost().saturating_add(cost) > self.budget.total
             && self.costs.is_none()
-            && !self.budget.counts_entries()
             && others >= MANY
             && cost.saturating_mul(others) > self.budget.total.saturating_mul(MUCH_HEAVIER)
     }
